@@ -1,0 +1,1 @@
+"""Makes `python -m src.stream_processor` work from the checkout; holds nothing else."""
