@@ -21,7 +21,7 @@ class ConfigurationError(EngagementError):
     """A setting is wrong; the message names the variable and what is allowed."""
 
 
-class Retry(EngagementError):  # noqa: N818 - an instruction, not a failure
+class Retry(EngagementError):
     """The outside world is not ready: wait, then make the same call again with the same input.
 
     `after_s` is the receiver's own wish (a Retry-After header); None leaves the wait to the back-off.
@@ -32,7 +32,7 @@ class Retry(EngagementError):  # noqa: N818 - an instruction, not a failure
         self.after_s = after_s
 
 
-class Poison(EngagementError):  # noqa: N818 - an instruction, not a failure
+class Poison(EngagementError):
     """These records will never be accepted; `offsets` name them within the batch's partition."""
 
     def __init__(self, reason: str, *, partition: int, offsets: Sequence[int]) -> None:
@@ -41,7 +41,7 @@ class Poison(EngagementError):  # noqa: N818 - an instruction, not a failure
         self.offsets = tuple(offsets)
 
 
-class Fatal(EngagementError):  # noqa: N818 - an instruction, not a failure
+class Fatal(EngagementError):
     """Going on would lose or double something; `remedy` is the sentence that tells a person what to do."""
 
     def __init__(self, reason: str, *, remedy: str) -> None:

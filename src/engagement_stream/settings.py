@@ -107,9 +107,7 @@ class KafkaSettings(_Room):
     sasl_password: SecretStr = Field(
         SecretStr(""), validation_alias="KAFKA_SASL_PASSWORD", description="Used with SASL_*."
     )
-    ssl_ca: Path | None = Field(
-        None, validation_alias="KAFKA_SSL_CA", description="CA file; empty: the system's own."
-    )
+    ssl_ca: Path | None = Field(None, validation_alias="KAFKA_SSL_CA", description="CA file; empty: the system's own.")
 
     @property
     def content_topic(self) -> str:

@@ -1,0 +1,1 @@
+"""What flows: positions, captured changes, content versions and enriched engagements."""

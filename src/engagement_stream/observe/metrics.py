@@ -1,0 +1,53 @@
+"""Every metric a stage has, in one place; `engagement_` is their common prefix."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from prometheus_client import Counter, Gauge
+
+from engagement_stream.observe.latency import BatchHistogram
+
+RECORDS = Counter("engagement_records", "Records that are durable behind this stage.", ["stage"])
+DEAD_LETTERS = Counter(
+    "engagement_dead_letters", "Records this stage sent to the dead-letter queue.", ["stage", "reason"]
+)
+RETRIES = Counter("engagement_retries", "Attempts that have to be made again.", ["stage"])
+REOPENED = Counter("engagement_reopened", "Times the stage went back to its durable position.", ["stage"])
+LAG_RECORDS = Gauge(
+    "engagement_lag_records", "Records in the topic behind this stage's position.", ["stage", "partition"]
+)
+LAST_PROGRESS = Gauge(
+    "engagement_last_progress_timestamp_seconds", "When the stage last made something durable.", ["stage"]
+)
+SLOT_LAG_BYTES = Gauge("engagement_slot_lag_bytes", "WAL that the replication slot holds back on the source.")
+OVERSIZED = Counter("engagement_oversized_payloads", "raw_payload values replaced by their hash and size.")
+CHANGED_LATER = Counter(
+    "engagement_events_changed_later", "Updates, deletes and truncates of delivered events.", ["op"]
+)
+CLAMPED = Counter("engagement_future_timestamps", "Events from the future, counted at their commit time.")
+
+
+class StageMetrics:
+    """The part of the above that every stage reports the same way."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self._records = RECORDS.labels(stage)
+        self._last_progress = LAST_PROGRESS.labels(stage)
+        self._latency = BatchHistogram(
+            "engagement_commit_to_durable_seconds",
+            "Seconds from PostgreSQL's commit to the durable receipt of this stage (live events only).",
+            stage,
+        )
+
+    def durable(self, records: int, commit_ts_us: Sequence[int] = ()) -> None:
+        """`records` are durable now; `commit_ts_us` of those that came live."""
+        self._records.inc(records)
+        self._last_progress.set_to_current_time()
+        if commit_ts_us:
+            self._latency.observe(time.time_ns() // 1_000, commit_ts_us)
+
+    def lag(self, lag_records: Mapping[int, int]) -> None:
+        """Partition -> records behind."""
+        for partition, records in lag_records.items():
+            LAG_RECORDS.labels(self.stage, str(partition)).set(records)

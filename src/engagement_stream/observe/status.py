@@ -1,0 +1,108 @@
+"""The state of one stage, as /health shows it: what it does, what it waits for, what a person can do.
+
+Health is progress, so the status holds positions and the time of the last progress, not "the process is up".
+"""
+
+import threading
+import time
+from typing import Literal
+
+import msgspec
+
+from engagement_stream.observe.log import log
+
+State = Literal["starting", "running", "waiting", "halted", "stopping"]
+
+
+class StatusReport(msgspec.Struct, frozen=True):
+    """What `/status` of a stage answers (JSON). Times are seconds since 1970."""
+
+    stage: str
+    worker: int
+    state: State
+    reason: str
+    remedy: str
+    since: float
+    last_progress: float | None
+    records: int
+    """Records handled since the process started."""
+    details: dict[str, str | int | float | bool | None]
+
+
+decode_report = msgspec.json.Decoder(StatusReport).decode
+encode_report = msgspec.json.Encoder().encode
+
+
+class StageStatus:
+    """Thread-safe; one per stage process. A change of state is logged once, its repetition is not."""
+
+    def __init__(self, stage: str, worker: int = 0) -> None:
+        self.stage = stage
+        self.worker = worker
+        self._lock = threading.Lock()
+        self._state: State = "starting"
+        self._reason = ""
+        self._remedy = ""
+        self._since = time.time()
+        self._last_progress: float | None = None
+        self._records = 0
+        self._details: dict[str, str | int | float | bool | None] = {}
+
+    def running(self) -> None:
+        """All is well."""
+        self._enter("running", "", "")
+
+    def waiting(self, reason: str) -> None:
+        """The outside is not ready; the stage keeps trying."""
+        self._enter("waiting", reason, "")
+
+    def halted(self, reason: str, remedy: str) -> None:
+        """Going on would lose or double something; a person is needed."""
+        self._enter("halted", reason, remedy)
+
+    def stopping(self) -> None:
+        """Draining before the end of the process."""
+        self._enter("stopping", "", "")
+
+    def progress(self, records: int) -> None:
+        """`records` more are durable."""
+        with self._lock:
+            self._records += records
+            self._last_progress = time.time()
+
+    def detail(self, **details: str | float | bool | None) -> None:
+        """Facts of this stage: positions, lag, phase."""
+        with self._lock:
+            self._details.update(details)
+
+    def report(self) -> StatusReport:
+        """A consistent copy."""
+        with self._lock:
+            return StatusReport(
+                stage=self.stage,
+                worker=self.worker,
+                state=self._state,
+                reason=self._reason,
+                remedy=self._remedy,
+                since=self._since,
+                last_progress=self._last_progress,
+                records=self._records,
+                details=dict(self._details),
+            )
+
+    def _enter(self, state: State, reason: str, remedy: str) -> None:
+        with self._lock:
+            changed = state != self._state
+            if changed:
+                self._since = time.time()
+            elif (reason, remedy) == (self._reason, self._remedy):
+                return
+            self._state, self._reason, self._remedy = state, reason, remedy
+        if changed:
+            tell = {"halted": log().error, "waiting": log().warning}.get(state, log().info)
+            tell(
+                "state changed",
+                state=state,
+                **({"reason": reason} if reason else {}),
+                **({"remedy": remedy} if remedy else {}),
+            )
