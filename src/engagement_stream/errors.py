@@ -3,14 +3,12 @@
 EngagementError
 ├── ConfigurationError   a person has to change a setting; nothing was started
 ├── Retry                the same call may succeed later: wait `after_s`, then call again with the same input
-├── Poison               these records can never be accepted: dead-letter them, go on with the rest
+├── Reopen               the durable position is not where we thought: read it again and go on from there
 ├── Fatal                going on would lose or double something: halt this stage, show the remedy
 └── TransactionLost      a Kafka transaction ended in anything but a clean success: drop its producer,
                          begin again from the committed position
     └── Fenced           another process has taken over this transactional.id: end this process
 """
-
-from collections.abc import Sequence
 
 
 class EngagementError(Exception):
@@ -32,13 +30,8 @@ class Retry(EngagementError):
         self.after_s = after_s
 
 
-class Poison(EngagementError):
-    """These records will never be accepted; `offsets` name them within the batch's partition."""
-
-    def __init__(self, reason: str, *, partition: int, offsets: Sequence[int]) -> None:
-        super().__init__(reason)
-        self.partition = partition
-        self.offsets = tuple(offsets)
+class Reopen(EngagementError):
+    """The durable position is not where we thought it was: open again, read it, go on from there."""
 
 
 class Fatal(EngagementError):

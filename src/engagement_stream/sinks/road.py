@@ -1,0 +1,101 @@
+"""A sink's way to Kafka: checkpoints with metadata, dead letters, re-reading the log."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from engagement_stream.broker.consumer import read_range
+from engagement_stream.broker.dead_letter import DeadLetter, DeadLetters
+from engagement_stream.crashpoint import crash_point
+from engagement_stream.errors import Reopen, Retry
+from engagement_stream.observe.metrics import DEAD_LETTERS
+from engagement_stream.settings import KafkaSettings
+from engagement_stream.sinks.base import Checkpoint
+
+_TIMEOUT_S = 15.0
+_NOT_OURS = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError._STATE,  # noqa: SLF001 - public constant: the consumer has left the group
+        KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001 - public constant
+    }
+)
+
+
+class KafkaRoad:
+    """Implements `sinks.base.Road` on the runner's consumer."""
+
+    def __init__(self, kafka: KafkaSettings, consumer: Consumer) -> None:
+        self._kafka = kafka
+        self._consumer = consumer
+        self._letters: DeadLetters | None = None
+
+    @property
+    def topic(self) -> str:
+        return self._kafka.enriched_topic
+
+    def committed(self, partitions: Sequence[int]) -> dict[int, Checkpoint | None]:
+        try:
+            found = self._consumer.committed([TopicPartition(self.topic, p) for p in partitions], _TIMEOUT_S)
+        except KafkaException as error:
+            raise _instruction(error) from error
+        answers: dict[int, Checkpoint | None] = {}
+        for item in found:
+            if item.error is not None:
+                raise Retry(f"the position of {self.topic}[{item.partition}] cannot be read: {item.error.str()}")
+            answers[item.partition] = Checkpoint(item.offset, item.metadata or "") if item.offset >= 0 else None
+        return answers
+
+    def commit(self, checkpoints: Mapping[int, Checkpoint], *, wait: bool = True) -> None:
+        offsets = [
+            TopicPartition(self.topic, partition, point.offset, point.metadata)
+            for partition, point in checkpoints.items()
+        ]
+        if not offsets:
+            return
+        crash_point("road.before_commit")
+        try:
+            if wait:
+                answer = self._consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+                answer = []
+        except KafkaException as error:
+            raise _instruction(error) from error
+        for item in answer:
+            if item.error is not None:
+                raise _instruction(KafkaException(item.error))
+        crash_point("road.after_commit")
+
+    def begins_at(self, partitions: Sequence[int]) -> dict[int, int]:
+        try:
+            return {
+                p: self._consumer.get_watermark_offsets(TopicPartition(self.topic, p), _TIMEOUT_S)[0]
+                for p in partitions
+            }
+        except KafkaException as error:
+            raise _instruction(error) from error
+
+    def read(self, partition: int, start: int, end: int | None = None) -> Iterator[Message]:
+        return read_range(self._kafka, self.topic, partition, start, end=end)
+
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
+        if not letters:
+            return
+        if self._letters is None:
+            self._letters = DeadLetters(self._kafka)
+        crash_point("road.before_dead_letter")
+        self._letters.put(letters)
+        crash_point("road.after_dead_letter")
+        for letter in letters:
+            DEAD_LETTERS.labels(letter.stage, letter.reason).inc()
+
+
+def _instruction(error: KafkaException) -> Retry | Reopen:
+    problem: KafkaError = error.args[0]
+    if problem.code() in _NOT_OURS:
+        return Reopen(f"the partitions went to another worker: {problem.str()}")
+    return Retry(f"Kafka does not take or tell positions: {problem.str()}")

@@ -1,0 +1,183 @@
+"""One runner for every sink: polls, gathers, writes, and is the only place that decides after an error.
+
+The consumer is assigned nothing until the sink has opened its partitions and told where they go on; while the sink
+waits for an unreachable receiver the partitions are paused and polling goes on, or the group would evict us.
+Between two polls nothing is in flight, so a rebalance only ever drops what was not yet written.
+"""
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from engagement_stream.backoff import Backoff
+from engagement_stream.broker.consumer import consumer, raise_unless_transient
+from engagement_stream.broker.topics import ensure_topics
+from engagement_stream.errors import Reopen, Retry
+from engagement_stream.observe.metrics import REOPENED, RETRIES, StageMetrics
+from engagement_stream.observe.status import StageStatus
+from engagement_stream.settings import KafkaSettings
+from engagement_stream.sinks.base import Sink
+from engagement_stream.sinks.pending import Pending
+from engagement_stream.sinks.road import KafkaRoad
+
+_IDLE_POLL_S = 1.0
+_LAG_EVERY_S = 1.0
+
+
+class SinkStage:
+    """A sink as a stage process: its own consumer group, so a dead receiver costs the others nothing."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        kafka: KafkaSettings,
+        status: StageStatus,
+        metrics: StageMetrics,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._sink, self._kafka = sink, kafka
+        self._status, self._metrics = status, metrics
+        self._backoff = backoff or Backoff()
+        self._failures = 0
+        self._assigned: list[int] = []
+        self._open = False
+        self._pending = Pending()
+        self._lag_told_s = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Deliver until `stop` is set; raises Fatal when going on would lose or double something."""
+        self._ensure_topics(stop)
+        reader = consumer(self._kafka, self._kafka.group(self._sink.name))
+        road = KafkaRoad(self._kafka, reader)
+        reader.subscribe([self._kafka.enriched_topic], self._on_assign, self._on_revoke, self._on_revoke)
+        try:
+            while not stop.is_set():
+                try:
+                    self._step(reader, road)
+                except Retry as reason:
+                    self._wait(reader, reason, stop)
+                except Reopen as reason:
+                    REOPENED.labels(self._sink.name).inc()
+                    self._status.detail(last_reopen=str(reason))
+                    self._drop()
+                    self._wait(reader, Retry(str(reason)), stop)
+            self._status.stopping()
+            with contextlib.suppress(Retry, Reopen):
+                if self._open and not self._pending.empty:
+                    self._write()
+        finally:
+            self._sink.close()
+            reader.close()
+
+    def _step(self, reader: Consumer, road: KafkaRoad) -> None:
+        if not self._assigned:
+            self._take(reader.poll(_IDLE_POLL_S))
+            if not self._assigned and self._failures == 0:
+                self._status.running()  # another worker has every partition: nothing is wrong
+            return
+        if not self._open:
+            self._open_sink(reader, road)
+        self._gather(reader)
+        if self._pending.due(self._sink.gather, time.monotonic()):
+            self._write()
+        self._tell_lag(reader)
+
+    def _open_sink(self, reader: Consumer, road: KafkaRoad) -> None:
+        partitions = list(self._assigned)
+        starts = self._sink.open(partitions, road)
+        self._pending.restart(starts)
+        reader.assign([TopicPartition(self._kafka.enriched_topic, p, starts[p]) for p in partitions])
+        self._open = True
+        self._healthy()
+
+    def _gather(self, reader: Consumer) -> None:
+        """Wait for a first record, then take what is there, and more until the gathering time is over."""
+        gather = self._sink.gather
+        if self._pending.empty:
+            self._take(reader.poll(_IDLE_POLL_S))
+        room = gather.max_records - self._pending.records
+        if room > 0 and not self._pending.empty:
+            rest_s = max(self._pending.since_s + gather.linger_s - time.monotonic(), 0.0)
+            for message in reader.consume(room, rest_s) or ():
+                self._take(message)
+
+    def _take(self, message: Message | None) -> None:
+        if message is None:
+            return
+        error = message.error()
+        if error is None:
+            self._pending.add(message, time.monotonic())
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant
+            self._pending.reached(message.partition() or 0, message.offset() or 0, time.monotonic())
+        else:
+            raise_unless_transient(error, self._kafka.enriched_topic)
+
+    def _write(self) -> None:
+        slices = self._pending.slices()
+        receipt = self._sink.write(slices)
+        self._pending.done(receipt.durable)
+        self._metrics.durable(receipt.records, receipt.commit_ts_us)
+        self._status.progress(receipt.records)
+        self._healthy()
+
+    def _wait(self, reader: Consumer, reason: Retry, stop: threading.Event) -> None:
+        """Back off with the partitions paused; polling keeps us in the group and serves rebalances."""
+        RETRIES.labels(self._sink.name).inc()
+        self._status.waiting(str(reason))
+        wait_s = reason.after_s if reason.after_s is not None else self._backoff.wait_s(self._failures, random.random())  # noqa: S311 - jitter
+        self._failures += 1
+        until_s = time.monotonic() + wait_s
+        paused = reader.assignment()
+        with contextlib.suppress(KafkaException):
+            reader.pause(paused)
+        while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
+            self._take(reader.poll(min(left_s, 0.2)))
+        still = {(p.topic, p.partition) for p in reader.assignment()}
+        with contextlib.suppress(KafkaException):
+            reader.resume([p for p in paused if (p.topic, p.partition) in still])
+
+    def _healthy(self) -> None:
+        self._failures = 0
+        self._status.running()
+
+    def _ensure_topics(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                return ensure_topics(self._kafka)
+            except Retry as reason:
+                self._status.waiting(str(reason))
+                stop.wait(self._backoff.wait_s(self._failures, random.random()))  # noqa: S311 - jitter
+                self._failures += 1
+        return None
+
+    def _tell_lag(self, reader: Consumer) -> None:
+        now_s = time.monotonic()
+        if now_s - self._lag_told_s < _LAG_EVERY_S:
+            return
+        self._lag_told_s = now_s
+        lags: dict[int, int] = {}
+        for partition, position in self._pending.positions().items():
+            _, high = reader.get_watermark_offsets(TopicPartition(self._kafka.enriched_topic, partition), cached=True)
+            lags[partition] = max(high - position, 0) if high >= 0 else 0
+        self._metrics.lag(lags)
+        self._status.detail(lag_records=sum(lags.values()), partitions=",".join(map(str, sorted(lags))))
+
+    def _drop(self) -> None:
+        self._open = False
+        self._pending = Pending()
+
+    def _on_assign(self, reader: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        # Nothing is fetched before the sink has opened: the real assignment follows in `_open_sink`.
+        reader.assign([])
+        self._drop()
+        self._assigned = sorted(p.partition for p in partitions)
+
+    def _on_revoke(self, reader: Consumer, _partitions: Sequence[TopicPartition]) -> None:
+        self._sink.close()
+        self._drop()
+        self._assigned = []
+        reader.unassign()
