@@ -1,0 +1,136 @@
+"""Kafka's jars: fetched once per user, in parallel, each checked against the hash in `kafka_jars.txt`."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from engagement_stream.errors import ConfigurationError
+from engagement_stream.stack.part import Progress, Report
+
+KAFKA_VERSION = "4.3.1"
+_AT_ONCE = 8
+
+
+def cache_dir() -> Path:
+    """What all checkouts of this user share: `ENGAGEMENT_CACHE_DIR`, or the platform's cache folder."""
+    if chosen := os.environ.get("ENGAGEMENT_CACHE_DIR"):
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().absolute() / "engagement-stream"
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold a lock between processes; the kernel frees it when its holder dies."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the cache folder {file.parent} cannot be used ({error.strerror}); "
+            "set ENGAGEMENT_CACHE_DIR to a folder that you may write to."
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One line of `kafka_jars.txt`."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        return f"{self.artifact}-{self.version}.jar"
+
+
+def jars() -> list[Jar]:
+    """What Kafka's broker and its storage tool need: the resolved dependencies, frozen."""
+    lines = Path(__file__).with_name("kafka_jars.txt").read_text().splitlines()
+    rows = (line.split() for line in lines if line and not line.startswith("#"))
+    return [Jar(*coordinate.split(":"), sha256=sha256) for coordinate, sha256 in rows]
+
+
+def kafka_jars_dir(report: Report) -> Path:
+    """The folder that holds all of them; fetched when it is not there yet. Safe to be killed in, and run twice at once."""
+    folder = cache_dir() / f"kafka-{KAFKA_VERSION}"
+    if folder.exists():
+        return folder
+    with locked(cache_dir() / "kafka.lock"):
+        if not folder.exists():
+            fresh = folder.with_name(folder.name + ".new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            _fetch_all(jars(), fresh, report)
+            fresh.rename(folder)
+    return folder
+
+
+def _fetch_all(wanted: list[Jar], folder: Path, report: Report) -> None:
+    work = folder.with_name(folder.name + ".fetching")  # whole jars of a broken attempt are used again
+    try:
+        folder.mkdir(parents=True)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="jar") as pool:
+            pending = [pool.submit(_fetch, jar, work, folder) for jar in wanted]
+            try:
+                for done, future in enumerate(as_completed(pending), 1):
+                    future.result()
+                    report(Progress("kafka", "fetching Apache Kafka", done, len(wanted)))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    except OSError as error:  # requests' errors are OSErrors too
+        raise ConfigurationError(
+            f"Apache Kafka could not be fetched ({type(error).__name__}: {error}). The first start needs the network "
+            "and 60 MB of disk: check both and start again, or set KAFKA_BOOTSTRAP_SERVERS to a broker of your own."
+        ) from error
+    except RuntimeError as error:  # jgo: not found in the repository
+        raise ConfigurationError(
+            f"Apache Kafka could not be fetched: {error}. Start again later, or set KAFKA_BOOTSTRAP_SERVERS."
+        ) from error
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _fetch(jar: Jar, work: Path, folder: Path) -> None:
+    from jgo.maven import MavenContext
+
+    context = MavenContext(repo_cache=work)
+    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+    for attempt in (1, 2, 3):
+        try:
+            path = artifact.resolve()
+        except OSError:
+            _forget(artifact.cached_path)
+            if attempt == 3:
+                raise
+            continue
+        if _sha256(path) == jar.sha256:
+            shutil.move(path, folder / jar.filename)
+            return
+        _forget(path)  # torn by an earlier crash, or on the way
+    raise ConfigurationError(
+        f"{jar.filename} is not the file it should be (its SHA-256 differs); "
+        "something between here and the repository changes files: try another network."
+    )
+
+
+def _forget(path: Path | None) -> None:
+    if path is not None:
+        path.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
