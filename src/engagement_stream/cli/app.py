@@ -1,0 +1,22 @@
+"""The `engagement` command and its verbs."""
+
+import typer
+
+from engagement_stream.cli import api, config, generate, stage, stream, up
+
+app = typer.Typer(
+    name="engagement",
+    help="PostgreSQL changes, enriched and delivered exactly once to Redis, BigQuery and an HTTP endpoint.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("up")(up.up)
+app.command("down")(up.down)
+app.command("status")(up.status)
+app.command("stream")(stream.stream)
+app.command("backfill")(stream.backfill)
+app.command("stage")(stage.stage)
+app.command("api")(api.api)
+app.add_typer(generate.app, name="generate")
+app.add_typer(config.app, name="config")

@@ -1,0 +1,76 @@
+"""The mission's two commands with their flags, mapped to the same verbs as `engagement`."""
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from engagement_stream.cli import generate, stream
+from engagement_stream.errors import EngagementError, Fatal
+
+
+class StreamMode(StrEnum):
+    """What the stream processor does."""
+
+    stream = "stream"
+    backfill = "backfill"
+
+
+class GeneratorMode(StrEnum):
+    """What the data generator writes."""
+
+    continuous = "continuous"
+    batch = "batch"
+    historical = "historical"
+
+
+def _stream_processor(
+    mode: Annotated[StreamMode, typer.Option(help="stream: run until Ctrl-C. backfill: deliver past days.")],
+    start_date: Annotated[str | None, typer.Option(help="backfill: first day, YYYY-MM-DD, UTC.")] = None,
+    end_date: Annotated[str | None, typer.Option(help="backfill: last day, included.")] = None,
+) -> None:
+    """Capture PostgreSQL's changes, enrich them and deliver them to every sink."""
+    if mode is StreamMode.stream:
+        stream.stream()
+    elif start_date is None or end_date is None:
+        raise typer.BadParameter("--mode backfill needs --start-date and --end-date")
+    else:
+        stream.backfill(start_date, end_date)
+
+
+def _data_generator(
+    mode: Annotated[GeneratorMode, typer.Option(help="continuous until Ctrl-C, one batch, or past days.")],
+    rate: Annotated[float, typer.Option(help="continuous: events per second.")] = generate.DEFAULT_RATE,
+    batch_size: Annotated[int, typer.Option(help="batch: number of events.", min=1)] = 100,
+    historical_days: Annotated[int, typer.Option(help="historical: days back from now.", min=1)] = 7,
+) -> None:
+    """Write believable traffic into the source database."""
+    if mode is GeneratorMode.continuous:
+        generate.continuous(rate=rate)
+    elif mode is GeneratorMode.batch:
+        generate.batch(batch_size=batch_size)
+    else:
+        generate.historical(historical_days=historical_days)
+
+
+def stream_processor() -> None:
+    """`python -m src.stream_processor`."""
+    _run("python -m src.stream_processor", _stream_processor)
+
+
+def data_generator() -> None:
+    """`python -m src.data_generator`."""
+    _run("python -m src.data_generator", _data_generator)
+
+
+def _run(name: str, command: "typer.models.CommandFunctionType") -> None:
+    app = typer.Typer(name=name, pretty_exceptions_enable=False, add_completion=False)
+    app.command()(command)
+    try:
+        app(prog_name=name)
+    except EngagementError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        if isinstance(error, Fatal):
+            print(f"what to do: {error.remedy}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,40 @@
+"""Which processes a running pipeline has, and how each finds the others."""
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from engagement_stream.pipeline.build import enabled_stages
+from engagement_stream.pipeline.supervisor import Program
+from engagement_stream.settings import Settings
+
+
+def stage_programs(settings: Settings, logs: Path, environment: Mapping[str, str]) -> tuple[list[Program], str]:
+    """The enabled stages, each with a status port of its own, and the STAGE_ENDPOINTS that names them."""
+    programs, endpoints = [], []
+    for name in enabled_stages(settings):
+        port = free_port()
+        endpoints.append(f"{name}=http://127.0.0.1:{port}")
+        programs.append(
+            Program(name, ["stage", name], {**environment, "STAGE_STATUS_PORT": str(port)}, logs / f"{name}.log")
+        )
+    return programs, ",".join(endpoints)
+
+
+def api_program(logs: Path, environment: Mapping[str, str], endpoints: str) -> Program:
+    """The monitoring API, told where the stages are."""
+    return Program("api", ["api"], {**environment, "STAGE_ENDPOINTS": endpoints}, logs / "api.log")
+
+
+def generator_program(logs: Path, environment: Mapping[str, str], rate_per_s: float) -> Program:
+    """Continuous believable traffic."""
+    return Program(
+        "generator", ["generate", "continuous", "--rate", f"{rate_per_s:g}"], environment, logs / "generator.log"
+    )
+
+
+def free_port() -> int:
+    """A port that is free now, on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
