@@ -5,7 +5,8 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 import redis
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
@@ -44,20 +45,19 @@ def test_every_test_finds_redis_empty(redis_url: str, turn: int) -> None:
 
 def test_kafka_makes_a_topic(kafka_settings: KafkaSettings) -> None:
     """The broker takes orders."""
-    admin = AdminClient(kafka_settings.client_config())
+    admin = AdminClient({**kafka_settings.client_config()})
     for future in admin.create_topics([NewTopic(kafka_settings.events_topic, 4, 1)]).values():
         future.result(10)
 
 
 def test_bigquery_makes_a_dataset(bigquery_settings: BigQuerySettings) -> None:
     """The emulator takes orders."""
-    client = bigquery.Client(
+    with bigquery.Client(
         project=bigquery_settings.project,
-        credentials=AnonymousCredentials(),
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]  # the library's
         client_options=ClientOptions(api_endpoint=bigquery_settings.rest_endpoint),
-    )
-    client.create_dataset(bigquery_settings.dataset)
-    assert bigquery_settings.dataset in {item.dataset_id for item in client.list_datasets()}
-    client.close()
+    ) as client:
+        client.create_dataset(bigquery_settings.dataset)
+        assert bigquery_settings.dataset in {item.dataset_id for item in client.list_datasets()}
     with urlopen(f"{bigquery_settings.rest_endpoint}/readyz", timeout=5) as answer:
         assert answer.status == 200

@@ -1,1 +1,1 @@
-"""The embedded world: real Kafka, PostgreSQL, Valkey and a BigQuery emulator out of packages; no Docker, Java or root."""
+"""The embedded world: Kafka, PostgreSQL, Valkey and a BigQuery emulator out of packages; no Docker, Java or root."""

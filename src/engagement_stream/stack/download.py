@@ -60,12 +60,20 @@ class Jar:
 def jars() -> list[Jar]:
     """What Kafka's broker and its storage tool need: the resolved dependencies, frozen."""
     lines = Path(__file__).with_name("kafka_jars.txt").read_text().splitlines()
-    rows = (line.split() for line in lines if line and not line.startswith("#"))
-    return [Jar(*coordinate.split(":"), sha256=sha256) for coordinate, sha256 in rows]
+    found = []
+    for line in lines:
+        if line and not line.startswith("#"):
+            coordinate, sha256 = line.split()
+            group, artifact, version = coordinate.split(":")
+            found.append(Jar(group, artifact, version, sha256))
+    return found
 
 
 def kafka_jars_dir(report: Report) -> Path:
-    """The folder that holds all of them; fetched when it is not there yet. Safe to be killed in, and run twice at once."""
+    """The folder that holds all of them; fetched when it is not there yet.
+
+    Safe to be killed in, and to be run by several processes at once.
+    """
     folder = cache_dir() / f"kafka-{KAFKA_VERSION}"
     if folder.exists():
         return folder

@@ -5,13 +5,13 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from engagement_stream.errors import ConfigurationError, Fatal
 from engagement_stream.stack.ports import is_free
-from engagement_stream.stack.process import Command, ServerProcess
+from engagement_stream.stack.process import Command, server_process
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,7 @@ class Server(ABC):
     def __init__(self, data_dir: Path, port: int) -> None:
         self.data_dir = data_dir.absolute()
         self.port = port
-        stem = self.data_dir.name
-        self.process = ServerProcess(
-            self.name,
-            home=self.data_dir,
-            log=self.data_dir.parent / "logs" / f"{stem}.log",
-            record=self.data_dir.parent / "run" / f"{stem}.json",
-        )
+        self.process = server_process(self.name, self.data_dir)
 
     @property
     def running(self) -> bool:
@@ -98,7 +92,7 @@ class Server(ABC):
     def _answers(self) -> bool:
         """Whether the server serves requests by now; never raises for "not yet"."""
 
-    def _obtain(self, report: Report) -> None:
+    def _obtain(self, report: Report) -> None:  # noqa: B027 - most parts need nothing
         """Fetch what the server needs to run at all (outside its data directory)."""
 
     def prepare(self, report: Report = silent) -> None:
@@ -130,7 +124,7 @@ class Server(ABC):
                 raise ConfigurationError(
                     f"port {port} for {self.name} is taken by another program; stop that, or use another port."
                 )
-        self.process.start(self._command())
+        self.process.start(replace(self._command(), ports=self.ports))
         deadline = time.monotonic() + self.start_timeout_s
         pause_s = 0.02
         while not self._answers():

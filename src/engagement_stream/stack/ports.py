@@ -1,6 +1,7 @@
 """Which port each server listens on: the mission's, or a free one when that is taken; remembered between starts."""
 
 import json
+import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ WANTED = {
 """The ports a person expects; the last two are the emulator's own defaults."""
 
 
+_LOWEST, _HIGHEST = 20_000, 32_000
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A chosen port; `taken` is the one that was wanted and in use, or None."""
+    """A chosen port; `instead_of` is the one that was wanted and in use, or None."""
 
     number: int
-    taken: int | None = None
+    instead_of: int | None = None
 
 
 def is_free(port: int) -> bool:
@@ -44,12 +48,13 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port nobody listens on, outside the range of the mission's own."""
-    for _ in range(50):
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            number = int(probe.getsockname()[1])
-        if number not in WANTED.values():
+    """A port nobody listens on, below the range that outgoing connections take theirs from (32768 on Linux).
+
+    From inside that range a server might find its port gone when it is started again.
+    """
+    for _ in range(200):
+        number = _LOWEST + secrets.randbelow(_HIGHEST - _LOWEST)
+        if number not in WANTED.values() and is_free(number):
             return number
     raise ConfigurationError("no free TCP port on the loopback interface: close some programs, then try again.")
 
@@ -62,19 +67,16 @@ class PortBook:
         self._known = _read(file)
 
     def choose(self, name: str, wanted: int) -> Port:
-        """The wanted port if it is free, else the one used last time, else any free one; written down."""
-        number, taken = wanted, None
-        if not is_free(wanted):
-            last = self._known.get(name, 0)
-            number = last if last and last != wanted and is_free(last) else free_port()
-            taken = wanted
+        """The port of last time if it is free, else the wanted one, else any free one; written down."""
+        last = self._known.get(name, wanted)
+        number = next((port for port in (last, wanted) if is_free(port)), 0) or free_port()
         if self._known.get(name) != number:
             self._known[name] = number
             self._file.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._file.with_suffix(".new")
             fresh.write_text(json.dumps(self._known, indent=1) + "\n")
             fresh.replace(self._file)
-        return Port(number, taken)
+        return Port(number, instead_of=None if number == wanted else wanted)
 
 
 def _read(file: Path) -> dict[str, int]:

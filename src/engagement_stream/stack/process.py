@@ -36,6 +36,7 @@ class Command:
     user: tuple[int, int] | None = None
     stop_signal: int = signal.SIGTERM
     death_signal: int = signal.SIGKILL
+    ports: tuple[int, ...] = ()
 
 
 def base_environment() -> dict[str, str]:
@@ -120,15 +121,16 @@ class ServerProcess:
                 env=dict(command.env),
                 start_new_session=True,
             )
-        self._write_record(child.pid)
+        self._write_record(child.pid, command.ports)
         return child
 
-    def _write_record(self, pid: int) -> None:
+    def _write_record(self, pid: int, ports: tuple[int, ...]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             me = psutil.Process()
             entry = {
                 "pid": pid,
                 "started": psutil.Process(pid).create_time(),
+                "ports": ports,
                 "owner": me.pid,
                 "owner_started": me.create_time(),
             }
@@ -216,6 +218,12 @@ class ServerProcess:
             kill_processes(_family(old.pid))
         kill_processes(_with_cwd(self._home))
         self._record.unlink(missing_ok=True)
+
+
+def server_process(name: str, home: Path) -> ServerProcess:
+    """The process that serves the data in `home`; its log and its record lie beside that, not in it."""
+    beside, stem = home.parent, home.name
+    return ServerProcess(name, home=home, log=beside / "logs" / f"{stem}.log", record=beside / "run" / f"{stem}.json")
 
 
 def kill_processes(family: Sequence[psutil.Process]) -> None:
