@@ -2,7 +2,7 @@
 
 import typer
 
-from engagement_stream.cli import api, config, generate, stage, stream
+from engagement_stream.cli import api, config, generate, stage, stream, up
 
 app = typer.Typer(
     name="engagement",
@@ -11,6 +11,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("up")(up.up)
+app.command("down")(up.down)
+app.command("status")(up.status)
 app.command("stream")(stream.stream)
 app.command("backfill")(stream.backfill)
 app.command("stage")(stage.stage)

@@ -1,7 +1,5 @@
 """`engagement generate`: believable traffic into the source database."""
 
-from typing import Annotated
-
 import typer
 
 app = typer.Typer(help="Write believable traffic into the source database.", no_args_is_help=True)

@@ -1,0 +1,191 @@
+"""`engagement up | down | status`: the whole system on this machine, with one command."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engagement_stream.cli.options import DEFAULT_DATA_DIR, DataDir
+from engagement_stream.cli.preparation import preparation_display
+from engagement_stream.cli.stream import log_dir, stop_signal
+from engagement_stream.errors import ConfigurationError
+from engagement_stream.pipeline.lock import exclusive, running
+from engagement_stream.pipeline.programs import api_program, generator_program, stage_programs
+from engagement_stream.pipeline.supervisor import Program, Supervisor
+from engagement_stream.settings import Settings
+
+_READY_WITHIN_S = 60.0
+_console = Console(highlight=False)
+
+
+def up(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    generator: Annotated[bool, typer.Option(help="Write believable traffic into the database.")] = True,
+    rate: Annotated[float, typer.Option(help="Events per second of that traffic.", min=0.1)] = 20.0,
+) -> None:
+    """Start the servers that are not configured elsewhere, the stages, the API and the generator; Ctrl-C stops all."""
+    from engagement_stream.stack.receiver import ReceiverServer
+
+    from engagement_stream.stack.world import World
+
+    started_s = time.monotonic()
+    stop = stop_signal()
+    settings = Settings.load()
+    with exclusive(data_dir, "up") as announcement:
+        logs = log_dir(data_dir)
+        world = World(data_dir, settings=settings)
+        if settings.http.url is None:
+            world.add(ReceiverServer(world.data_dir / "receiver", world.port("receiver", 8090)))
+        with preparation_display(_console) as report:
+            world.up(report)
+        try:
+            environment = world.environment()
+            port = world.port("api", settings.api.port)
+            environment["API_PORT"] = str(port)
+            announcement.make("up", environment)
+            os.environ.update(environment)
+            supervisor = Supervisor(
+                _programs(Settings.load(), logs, environment, rate if generator else None), _console.print
+            )
+            supervisor.start()
+            watcher = threading.Thread(target=supervisor.watch, args=(stop,), name="supervisor")
+            watcher.start()
+            for note in world.notes:
+                _console.print(f"note: {note}")
+            _tell_when_ready(port, started_s, stop)
+            _tell_where(port, environment, logs)
+            while watcher.is_alive():
+                watcher.join(1.0)
+            _console.print("draining the stages ...")
+            supervisor.stop()
+        finally:
+            _console.print("stopping the servers ...")
+            world.stop()
+    _console.print("stopped; the data stays in " + str(data_dir))
+
+
+def _programs(
+    settings: Settings, logs: Path, environment: Mapping[str, str], rate_per_s: float | None
+) -> list[Program]:
+    stages, endpoints = stage_programs(settings, logs, environment)
+    traffic = [generator_program(logs, environment, rate_per_s)] if rate_per_s else []
+    return [*traffic, *stages, api_program(logs, environment, endpoints)]
+
+
+def _tell_when_ready(port: int, started_s: float, stop: threading.Event) -> None:
+    """Wait until every stage is running; say what still waits when that takes too long."""
+    deadline_s = time.monotonic() + _READY_WITHIN_S
+    answer: httpx.Response | None = None
+    with _console.status("starting the stages ..."):
+        while time.monotonic() < deadline_s and not stop.wait(0.2):
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=3.0)
+            except httpx.HTTPError:
+                continue
+            if answer.status_code == 200:
+                _console.print(f"[green]ready[/green] after {time.monotonic() - started_s:.1f} s")
+                return
+    if not stop.is_set():
+        _console.print(f"[yellow]not every stage is running yet[/yellow]: see http://localhost:{port}/health")
+
+
+def _tell_where(port: int, environment: Mapping[str, str], logs: Path) -> None:
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    table.add_row("what is hot", f"curl http://localhost:{port}/top-content")
+    table.add_row("how it goes", f"curl http://localhost:{port}/health")
+    table.add_row("metrics", f"http://localhost:{port}/metrics/prometheus")
+    for name in (
+        "DATABASE_URL",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "REDIS_URL",
+        "BIGQUERY_REST_ENDPOINT",
+        "EXTERNAL_API_URL",
+    ):
+        if name in environment:
+            table.add_row(name, environment[name])
+    table.add_row("logs", str(logs))
+    _console.print(table)
+    _console.print("Ctrl-C drains and stops everything.")
+
+
+def down(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Also remove all data of the embedded servers.")] = False,
+) -> None:
+    """Stop a running `engagement up`; with --wipe also remove its data."""
+    import psutil
+
+    holder = running(data_dir)
+    if holder is None:
+        print("nothing runs here")
+    else:
+        process = psutil.Process(int(str(holder["pid"])))
+        process.terminate()
+        with _console.status("draining and stopping ..."):
+            try:
+                process.wait(120)
+            except psutil.TimeoutExpired as error:
+                raise ConfigurationError(
+                    f"process {process.pid} still drains after two minutes; see its log"
+                ) from error
+        print("stopped")
+    if wipe:
+        from engagement_stream.stack.world import wipe as wipe_world
+
+        wipe_world(data_dir)
+        shutil.rmtree(data_dir, ignore_errors=True)
+        print(f"removed {data_dir}")
+
+
+def status(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """What runs here, and how it goes; exit code 1 when something is wrong, 3 when nothing runs."""
+    holder = running(data_dir)
+    if holder is None:
+        print("nothing runs here; start it with ./start.sh")
+        raise typer.Exit(3)
+    environment = holder.get("environment")
+    port = environment.get("API_PORT", 8080) if isinstance(environment, dict) else 8080
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=5.0)
+    except httpx.HTTPError as error:
+        raise ConfigurationError(
+            f"the API on port {port} does not answer ({error}); see {data_dir}/logs/api.log"
+        ) from error
+    if as_json:
+        print(answer.text)
+    else:
+        _print_health(data_dir, answer.json())
+    raise typer.Exit(0 if answer.status_code == 200 else 1)
+
+
+def _print_health(data_dir: Path, health: dict[str, object]) -> None:
+    from engagement_stream.stack.status import status_of
+
+    stages = health.get("stages")
+    table = Table("stage", "state", "lag", "what is wrong", box=None, padding=(0, 2))
+    rows = stages.items() if isinstance(stages, dict) else ()
+    for name, stage in rows:
+        why = " ".join(part for part in (stage.get("reason"), stage.get("remedy")) if part)
+        table.add_row(name, str(stage.get("state")), str(stage.get("lag_records", "")), why)
+    _console.print(table)
+    servers = Table("server", "pid", "ports", "cpu %", "MB", box=None, padding=(0, 2))
+    for part in status_of(data_dir):
+        servers.add_row(
+            part.name,
+            str(part.pid or "stopped"),
+            ",".join(map(str, part.ports)),
+            f"{part.cpu_pct:.1f}",
+            f"{part.rss_bytes / 1e6:.0f}",
+        )
+    _console.print(servers)
