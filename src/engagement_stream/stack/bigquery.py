@@ -12,7 +12,7 @@ from engagement_stream.errors import Fatal
 from engagement_stream.stack.download import cache_dir, locked
 from engagement_stream.stack.part import Progress, Report, Server, package_dir
 from engagement_stream.stack.ports import HOST
-from engagement_stream.stack.process import Command, base_environment
+from engagement_stream.stack.process import Command, python_environment
 
 
 class BigQueryServer(Server):
@@ -52,7 +52,7 @@ class BigQueryServer(Server):
         del directory, report  # it makes its own file
 
     def _command(self) -> Command:
-        env = base_environment() | {
+        env = python_environment() | {
             "HOME": str(_duckdb_home()),  # DuckDB looks for extensions under it
             "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",  # would be fetched from the network
             "BQEMU_UPLOAD_STAGING_DIR": str(self.data_dir / "uploads"),

@@ -1,6 +1,7 @@
 """Kafka's jars: fetched once per user, in parallel, each checked against the hash in `kafka_jars.txt`."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -15,6 +16,7 @@ from engagement_stream.stack.part import Progress, Report
 
 KAFKA_VERSION = "4.3.1"
 _AT_ONCE = 8
+_TIMEOUT_S = 20  # without a byte
 
 
 def cache_dir() -> Path:
@@ -100,10 +102,7 @@ def _fetch_all(wanted: list[Jar], folder: Path, report: Report) -> None:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     except OSError as error:  # requests' errors are OSErrors too
-        raise ConfigurationError(
-            f"Apache Kafka could not be fetched ({type(error).__name__}: {error}). The first start needs the network "
-            "and 60 MB of disk: check both and start again, or set KAFKA_BOOTSTRAP_SERVERS to a broker of your own."
-        ) from error
+        raise ConfigurationError(f"Apache Kafka could not be fetched: {_why(error)}") from error
     except RuntimeError as error:  # jgo: not found in the repository
         raise ConfigurationError(
             f"Apache Kafka could not be fetched: {error}. Start again later, or set KAFKA_BOOTSTRAP_SERVERS."
@@ -114,7 +113,7 @@ def _fetch_all(wanted: list[Jar], folder: Path, report: Report) -> None:
 def _fetch(jar: Jar, work: Path, folder: Path) -> None:
     from jgo.maven import MavenContext
 
-    context = MavenContext(repo_cache=work)
+    context = MavenContext(repo_cache=work, timeout=_TIMEOUT_S)
     artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
     for attempt in (1, 2, 3):
         try:
@@ -131,6 +130,22 @@ def _fetch(jar: Jar, work: Path, folder: Path) -> None:
     raise ConfigurationError(
         f"{jar.filename} is not the file it should be (its SHA-256 differs); "
         "something between here and the repository changes files: try another network."
+    )
+
+
+def _why(error: OSError) -> str:
+    """One sentence, and what to do; the chain of library messages behind it stays in the traceback."""
+    kind = type(error).__name__
+    if kind in {"SSLError", "ProxyError"}:
+        what = "the connection is not trusted or the proxy refuses it; if your network has a certificate or proxy of "
+        return what + f"its own, set REQUESTS_CA_BUNDLE or HTTPS_PROXY, and start again ({kind})."
+    if error.errno == errno.ENOSPC:
+        return f"the disk of {cache_dir()} is full; 60 MB are needed, or set ENGAGEMENT_CACHE_DIR to another disk."
+    if error.filename is not None:  # a file of ours, not the network
+        return f"{error.strerror} ({error.filename}); set ENGAGEMENT_CACHE_DIR to a folder that you may write to."
+    return (
+        f"the network does not answer ({kind}); the first start needs it. "
+        "Start again later, or set KAFKA_BOOTSTRAP_SERVERS to a broker of your own."
     )
 
 

@@ -44,6 +44,9 @@ _PROPERTIES = {
     "log.cleaner.dedupe.buffer.size": "16777216",
     # a group's offsets live in memory at the broker: keep them while a project lies idle for a while
     "offsets.retention.minutes": "43200",
+    # after a SIGKILL the node registers again only when its old session has ended (9 s by default)
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "1000",
     # the defaults wake an idle node twice a second for nothing
     "metadata.max.idle.interval.ms": "5000",
 }

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,8 +42,19 @@ class Command:
 
 def base_environment() -> dict[str, str]:
     """What a server may know of our environment: no secrets, and nothing that changes how it behaves."""
-    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "HOME", "TZ") if name in os.environ}
-    return {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"} | kept
+    # LD_LIBRARY_PATH: our launcher is a Python, and there are Pythons that do not start without it
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"} | _kept(
+        "PATH", "TMPDIR", "HOME", "TZ", "LD_LIBRARY_PATH"
+    )
+
+
+def python_environment() -> dict[str, str]:
+    """The same for a server written in Python: it finds its packages where we found ours."""
+    return base_environment() | _kept("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
+
+
+def _kept(*names: str) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 class ServerProcess:
@@ -227,19 +239,21 @@ def server_process(name: str, home: Path) -> ServerProcess:
 
 
 def kill_processes(family: Sequence[psutil.Process]) -> None:
-    """SIGKILL, and wait until they are gone (psutil checks that a pid was not reused)."""
+    """SIGKILL, and wait until they are dead (psutil checks that a pid was not reused)."""
     for process in family:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    mine = [process for process in family if _is_not_our_child(process)]
-    psutil.wait_procs(mine, timeout=_KILL_WAIT_S)
+    deadline = time.monotonic() + _KILL_WAIT_S
+    while time.monotonic() < deadline and not all(_is_dead(process) for process in family):
+        time.sleep(0.005)
 
 
-def _is_not_our_child(process: psutil.Process) -> bool:
-    # Our own child is reaped by its thread; waiting for it here as well would steal its exit code.
-    with contextlib.suppress(psutil.Error):
-        return process.ppid() != os.getpid()
-    return False
+def _is_dead(process: psutil.Process) -> bool:
+    """Gone, or only waiting to be reaped (by our thread, or by whatever is init here and may be slow)."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _family(pid: int) -> list[psutil.Process]:
