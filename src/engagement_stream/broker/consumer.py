@@ -39,7 +39,7 @@ def consumer(kafka: KafkaSettings, group: str, **overrides: object) -> Consumer:
             "fetch.max.bytes": 32 << 20,
             "queued.min.messages": 20_000,
             "queued.max.messages.kbytes": 32_768,
-            "log_level": 3,
+            "log_level": 2,  # connection failures are told once, by the stage's status
             **overrides,
         }
     )
@@ -81,12 +81,13 @@ def read_range(
     stop = end if end is not None else high_watermarks(kafka, topic, count)[partition]
     if start >= stop:
         return
-    reader = consumer(kafka, f"{kafka.prefix}-reader")
+    # A short fetch wait: the end of the topic is told by an empty fetch.
+    reader = consumer(kafka, f"{kafka.prefix}-reader", **{"fetch.wait.max.ms": 20})
     try:
         reader.assign([TopicPartition(topic, partition, start)])
         deadline_s = time.monotonic() + timeout_s
         while True:
-            for message in reader.consume(5_000, 0.2) or []:
+            for message in reader.consume(5_000, 0.05) or []:
                 error = message.error()
                 if error is None:
                     if (message.offset() or 0) >= stop:

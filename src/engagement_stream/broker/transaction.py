@@ -27,6 +27,7 @@ from engagement_stream.settings import KafkaSettings
 RETRY_BACKOFF_MS = 250
 _SUSPICIOUS_COMMIT_S = RETRY_BACKOFF_MS * 0.8 / 1000
 TRANSACTION_TIMEOUT_MS = 10_000
+_CALL_TIMEOUT_S = 12.0  # the brokers give a transaction up after its timeout: waiting longer gains nothing
 _SOCKET_TIMEOUT_MS = 8_000  # shorter than the transaction's, so that a dead socket is noticed within it
 _FENCED_CODES = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001 - public constant
 
@@ -71,7 +72,7 @@ def plain_config(kafka: KafkaSettings) -> dict[str, object]:
         "socket.timeout.ms": _SOCKET_TIMEOUT_MS,
         "message.timeout.ms": TRANSACTION_TIMEOUT_MS,
         "socket.nagle.disable": True,
-        "log_level": 3,
+        "log_level": 2,  # connection failures are told once, by the stage's status
     }
 
 
@@ -102,7 +103,7 @@ class TransactionalOutbox:
         crash_point("transaction.before_init")
         producer = Producer(self._config)
         try:
-            producer.init_transactions(30.0)
+            producer.init_transactions(_CALL_TIMEOUT_S)
         except KafkaException as error:
             raise Retry(f"Kafka does not open transactions for {self._name}: {error.args[0].str()}") from error
         crash_point("transaction.after_init")
@@ -131,12 +132,12 @@ class TransactionalOutbox:
             if offsets and consumer is not None:
                 crash_point("transaction.before_offsets")
                 # Fetched anew each time: stale group metadata would fence us, missing metadata would fence nobody.
-                producer.send_offsets_to_transaction(list(offsets), consumer.consumer_group_metadata(), 30.0)
+                producer.send_offsets_to_transaction(list(offsets), consumer.consumer_group_metadata(), _CALL_TIMEOUT_S)
             crash_point("transaction.before_commit")
             # Everything is delivered before EndTxn is timed, so that a long flush is not taken for a retried commit.
-            producer.flush(30.0)
+            producer.flush(_CALL_TIMEOUT_S)
             started_s = time.monotonic()
-            producer.commit_transaction(30.0)
+            producer.commit_transaction(_CALL_TIMEOUT_S)
             self._suspicious = time.monotonic() - started_s >= _SUSPICIOUS_COMMIT_S
             crash_point("transaction.after_commit")
 
