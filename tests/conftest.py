@@ -7,7 +7,7 @@ import pytest
 
 from engagement_stream.settings import Settings
 
-pytest_plugins = ["tests.fixtures.stack"]
+pytest_plugins = ["tests.fixtures.stack", "tests.fixtures.http"]
 
 
 def _scrub() -> None:
