@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def _fetch(jar: Jar, work: Path, folder: Path) -> None:
             _forget(artifact.cached_path)
             if attempt == 3:
                 raise
+            time.sleep(attempt)
             continue
         if _sha256(path) == jar.sha256:
             shutil.move(path, folder / jar.filename)
