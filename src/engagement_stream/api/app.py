@@ -1,0 +1,67 @@
+"""The FastAPI application: routes, lifetime, and nothing that a browser would have to fetch from elsewhere."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.resources import files
+
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+
+from engagement_stream import __version__
+from engagement_stream.api import problems
+from engagement_stream.api.cached import Cached
+from engagement_stream.api.health import stage_of
+from engagement_stream.api.models import DependencyHealth
+from engagement_stream.api.reader import Reader, redis_health
+from engagement_stream.api.requests import CountRequests, RequestMetrics
+from engagement_stream.api.routes.content import content_routes
+from engagement_stream.api.routes.health import health_routes
+from engagement_stream.api.routes.metrics import metrics_routes
+from engagement_stream.api.scrape import Stages
+from engagement_stream.settings import Settings
+
+_PAGE_POLICY = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def create_app(settings: Settings, reader: Reader, stages: Stages | None = None) -> FastAPI:
+    """The API over these stages (those of STAGE_ENDPOINTS unless given) and this reader, which stays the caller's."""
+    endpoints = settings.api.stages()
+    watched = stages or Stages(endpoints)
+    has_redis_sink = "redis" in {stage_of(name) for name in endpoints}
+
+    async def look_at_redis() -> DependencyHealth:
+        return await redis_health(reader, required=has_redis_sink)
+
+    @contextlib.asynccontextmanager
+    async def lifetime(_app: FastAPI) -> AsyncIterator[None]:
+        watch = asyncio.create_task(watched.watch(), name="watch the stages")
+        yield
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+        await watched.close()
+
+    # No /docs: FastAPI's page loads its scripts from a public host. /openapi.json opens in any viewer.
+    app = FastAPI(
+        title="Engagement Stream",
+        version=__version__,
+        description="Health, metrics and real-time aggregates of the pipeline.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifetime,
+    )
+    own = RequestMetrics()
+    app.add_middleware(CountRequests, metrics=own)
+    problems.install(app)
+    app.include_router(health_routes(watched, Cached(look_at_redis).get, exactly_once=settings.kafka.exactly_once))
+    app.include_router(metrics_routes(watched, own))
+    app.include_router(content_routes(reader, settings.redis.window_minutes))
+    page = files("engagement_stream.api").joinpath("page.html").read_text("utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def overview() -> HTMLResponse:
+        """For people."""
+        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
+
+    return app

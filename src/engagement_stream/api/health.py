@@ -1,0 +1,158 @@
+"""From what the stages say to one verdict: pure, with every time passed in.
+
+Health is progress: a stage that runs while records wait for it, and makes none of them durable, is `stalled`
+after 30 s. An idle pipeline has nothing waiting and is healthy.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from engagement_stream.api.models import DependencyHealth, Overall, StageHealth, StageState
+from engagement_stream.observe.status import StatusReport
+
+STALLED_AFTER_S = 30.0
+"""Longer than any back-off-free pause of a healthy stage (a Kafka session timeout is below 30 s)."""
+_RATE_OVER_AT_LEAST_S = 0.5
+_UPSTREAM = ("capture", "enrich")
+_BLOCKED = frozenset({"halted", "unreachable"})
+
+HTTP_GUARANTEE = "at least once, with everything the receiver needs to make the effect exactly once"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at one process; `at_s` is monotonic. Without a report, `why` says what came instead."""
+
+    at_s: float
+    report: StatusReport | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What has to be known of the looks before this one."""
+
+    report: StatusReport | None = None
+    """The last one that arrived."""
+    report_at_s: float = 0.0
+    silent_since_s: float | None = None
+    """No answer since then; None while it answers."""
+    behind_since_s: float | None = None
+    """Records have been waiting since then and none was made durable; None when nothing waits."""
+    records_per_s: float | None = None
+    """Between the last two reports."""
+
+
+def remember(before: Memory, look: Look) -> Memory:
+    """The memory after one more look."""
+    report = look.report
+    if report is None:
+        silent_since_s = look.at_s if before.silent_since_s is None else before.silent_since_s
+        return Memory(before.report, before.report_at_s, silent_since_s, None, None)
+    behind_since_s = before.behind_since_s
+    if not lag_records(report):
+        behind_since_s = None
+    elif behind_since_s is None or _progressed(before.report, report):
+        behind_since_s = look.at_s
+    return Memory(report, look.at_s, None, behind_since_s, _rate(before, report, look.at_s))
+
+
+def judge(name: str, look: Look, memory: Memory, wall_s: float) -> StageHealth:
+    """What /health says about one process; `memory` already contains `look`, `wall_s` is the present time."""
+    report = look.report
+    if report is None:
+        silent_s = look.at_s - (look.at_s if memory.silent_since_s is None else memory.silent_since_s)
+        last = memory.report
+        return StageHealth(
+            stage=stage_of(name),
+            worker=last.worker if last else None,
+            state="unreachable",
+            healthy=False,
+            reason=look.why,
+            remedy=f"See whether the process runs and what its log says; STAGE_ENDPOINTS has to name where {name} is.",
+            since=_time(wall_s - silent_s),
+            last_progress=_time(last.last_progress) if last and last.last_progress else None,
+            records=None,
+            lag_records=None,
+            details={},
+        )
+    state: StageState = report.state
+    reason, remedy, since_s = report.reason, report.remedy, report.since
+    behind_s = 0.0 if memory.behind_since_s is None else look.at_s - memory.behind_since_s
+    if state == "running" and behind_s > STALLED_AFTER_S:
+        state, since_s = "stalled", wall_s - behind_s
+        reason = f"{lag_records(report)} records wait, and none has been made durable for {behind_s:.0f} s"
+        remedy = "See the stage's log; restarting it is safe, it goes on from its durable position."
+    return StageHealth(
+        stage=report.stage,
+        worker=report.worker,
+        state=state,
+        healthy=state == "running",
+        reason=reason,
+        remedy=remedy,
+        since=_time(since_s),
+        last_progress=_time(report.last_progress) if report.last_progress else None,
+        records=report.records,
+        lag_records=lag_records(report),
+        details=report.details,
+    )
+
+
+def overall(stages: Mapping[str, StageHealth], dependencies: Mapping[str, DependencyHealth]) -> tuple[Overall, str]:
+    """The one word and its sentence. `down`: nothing can arrive anywhere; `degraded`: something does not."""
+    if not stages:
+        return "down", "No stage is known: STAGE_ENDPOINTS is empty."
+    wrong = [
+        f"{name} is {health.state}" + (f" ({health.reason})" if health.reason else "")
+        for name, health in stages.items()
+        if not health.healthy
+    ] + [health.reason for health in dependencies.values() if health.required and not health.reachable]
+    if not wrong:
+        return "ok", "Every stage runs and makes progress, or has nothing to do."
+    sentence = "; ".join(wrong) + "."
+    return ("down" if _nothing_gets_through(stages) else "degraded"), sentence
+
+
+def guarantees(stages: Sequence[str], *, exactly_once: bool) -> dict[str, str]:
+    """Sink -> what it promises, in honest words."""
+    promises = {"redis": "exactly once", "bigquery": "exactly once", "http": HTTP_GUARANTEE}
+    sinks = [stage for stage in promises if stage in stages]
+    return {sink: promises[sink] if exactly_once else "at least once" for sink in sinks}
+
+
+def stage_of(name: str) -> str:
+    """`enrich-1` is a worker of `enrich`."""
+    return re.sub(r"-\d+$", "", name)
+
+
+def lag_records(report: StatusReport) -> int | None:
+    """Records that wait for this stage; None where it does not count them."""
+    lag = report.details.get("lag_records")
+    return int(lag) if isinstance(lag, int | float) else None
+
+
+def _nothing_gets_through(stages: Mapping[str, StageHealth]) -> bool:
+    workers: dict[str, list[bool]] = {}
+    for name, health in stages.items():
+        workers.setdefault(stage_of(name), []).append(health.state in _BLOCKED)
+    blocked = {stage for stage, states in workers.items() if all(states)}
+    sinks = set(workers) - set(_UPSTREAM)
+    return any(stage in blocked for stage in _UPSTREAM) or (bool(sinks) and sinks <= blocked)
+
+
+def _progressed(before: StatusReport | None, now: StatusReport) -> bool:
+    return before is None or (before.last_progress, before.records) != (now.last_progress, now.records)
+
+
+def _rate(before: Memory, report: StatusReport, at_s: float) -> float | None:
+    over_s = at_s - before.report_at_s
+    if before.report is None or over_s < _RATE_OVER_AT_LEAST_S:
+        return before.records_per_s
+    restarted = report.records < before.report.records
+    return (report.records - (0 if restarted else before.report.records)) / over_s
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,148 @@
+"""What the API answers: every body has a type, and OpenAPI shows it."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Overall = Literal["ok", "degraded", "down"]
+StageState = Literal["starting", "running", "waiting", "halted", "stopping", "stalled", "unreachable"]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class Problem(_Answer):
+    """Every answer that is not a success."""
+
+    error: str = Field(description="What is wrong, as a sentence.")
+    remedy: str = Field(description="What to do about it.")
+
+
+class StageHealth(_Answer):
+    """One process of the pipeline."""
+
+    stage: str = Field(description="capture, enrich, redis, bigquery or http.")
+    worker: int | None = Field(description="Its number among the workers of this stage; null before it ever answered.")
+    state: StageState = Field(
+        description="running is the only healthy one. stalled: it runs, records wait, none becomes durable for 30 s."
+    )
+    healthy: bool
+    reason: str = Field(description="Why it is not running; empty when it is.")
+    remedy: str = Field(description="What a person can do; empty where there is nothing to do but wait.")
+    since: datetime = Field(description="When it entered this state.")
+    last_progress: datetime | None = Field(description="When it last made something durable.")
+    records: int | None = Field(description="Records handled since the process started.")
+    lag_records: int | None = Field(description="Records that wait for it; null where it does not count them.")
+    details: dict[str, str | int | float | bool | None] = Field(description="Positions and other facts of this stage.")
+
+
+class DependencyHealth(_Answer):
+    """A server that the API itself reads from."""
+
+    reachable: bool
+    required: bool = Field(description="false: nothing that is configured needs it, so it does not count.")
+    reason: str
+
+
+class Health(_Answer):
+    """200 when status is ok, 503 otherwise."""
+
+    status: Overall = Field(description="down: nothing can arrive anywhere; degraded: something does not.")
+    reason: str = Field(description="The status in one sentence.")
+    checked_at: datetime
+    exactly_once: bool = Field(description="ENABLE_EXACTLY_ONCE.")
+    guarantees: dict[str, str] = Field(description="What each sink promises.")
+    stages: dict[str, StageHealth]
+    dependencies: dict[str, DependencyHealth]
+
+
+class Alive(_Answer):
+    """The API's own process."""
+
+    status: Literal["alive", "ready", "not ready"]
+
+
+class Latency(_Answer):
+    """Seconds from PostgreSQL's commit to the durable receipt, of live events, since the process started.
+
+    Estimated from the histogram's buckets by linear interpolation; exact values lie within the same bucket.
+    """
+
+    p50_s: float
+    p90_s: float
+    p99_s: float
+    mean_s: float
+    count: int
+
+
+class ProcessUse(_Answer):
+    """What a process takes from its machine; null where the platform does not tell."""
+
+    cpu_seconds: float | None = Field(description="User and system time since it started.")
+    resident_bytes: float | None
+    uptime_s: float | None
+
+
+class StageMetrics(_Answer):
+    """One process of the pipeline in figures; counters begin at the start of the process."""
+
+    stage: str
+    up: bool = Field(description="false: it did not answer, and the figures are missing.")
+    state: StageState
+    records: int | None = Field(description="Records that are durable behind it.")
+    records_per_s: float | None = Field(description="Between the last two looks, which are 1 to 10 s apart.")
+    lag_records: int | None
+    latency: Latency | None = Field(description="null before the first live event.")
+    dead_letters: int | None
+    dead_letters_by_reason: dict[str, int]
+    retries: int | None = Field(description="Attempts that had to be made again.")
+    reopened: int | None = Field(description="Times it went back to its durable position.")
+    last_progress: datetime | None
+    process: ProcessUse
+    others: dict[str, float] = Field(description="The engagement_* metrics not named above, summed over their labels.")
+
+
+class Metrics(_Answer):
+    """All processes at once."""
+
+    at: datetime
+    stages: dict[str, StageMetrics]
+    api: ProcessUse
+
+
+class TopContent(_Answer):
+    """One place of the ranking."""
+
+    content_id: str
+    score: float
+    slug: str | None
+    title: str | None
+    content_type: str | None
+
+
+class TopContents(_Answer):
+    """The ranking, hottest first."""
+
+    window_minutes: int = Field(description="How far back it looks.")
+    content: list[TopContent]
+
+
+class ContentStats(_Answer):
+    """Lifetime figures of one content."""
+
+    content_id: str
+
+
+class RecentEvent(_Answer):
+    """One event, as it was enriched."""
+
+    event_id: int
+
+
+class RecentEvents(_Answer):
+    """The latest events of one content, latest first."""
+
+    content_id: str
+    events: list[RecentEvent]

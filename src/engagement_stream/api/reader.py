@@ -1,0 +1,42 @@
+"""What the API asks of the Redis reader, and whether the reader can answer now."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from engagement_stream.api.models import DependencyHealth
+from engagement_stream.errors import EngagementError, Fatal
+
+_TIMEOUT_S = 2.0
+
+
+class Reader(Protocol):
+    """The mission's read methods. The fields of what they return are those of the answers in `models`.
+
+    Each raises Retry while Redis is away, Fatal where only a person can help.
+    """
+
+    async def get_top_content(self, limit: int = 10) -> Sequence[object]:
+        """The hottest contents of the window, hottest first."""
+
+    async def get_content_stats(self, content_id: str) -> object | None:
+        """Lifetime figures of one content; None where no event of it ever arrived."""
+
+    async def get_recent_events(self, content_id: str, count: int = 50) -> Sequence[object] | None:
+        """Its latest events, latest first; None where no event of it ever arrived."""
+
+
+async def redis_health(reader: Reader, *, required: bool) -> DependencyHealth:
+    """Whether the aggregates can be read, found out by reading them."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            await reader.get_top_content(1)
+    except TimeoutError:
+        reason = f"Redis does not answer within {_TIMEOUT_S:g} s"
+    except Fatal as error:
+        reason = f"{error} {error.remedy}"
+    except EngagementError as error:
+        reason = str(error)
+    else:
+        return DependencyHealth(reachable=True, required=required, reason="")
+    return DependencyHealth(reachable=False, required=required, reason=reason)
