@@ -11,7 +11,7 @@ from engagement_stream.settings import StageSettings
 Log = structlog.stdlib.BoundLogger
 
 
-def configure_logging(stage: StageSettings, **fields: str) -> None:
+def configure_logging(stage: StageSettings, /, **fields: str) -> None:
     """Set up the whole process once; `fields` (the stage's name) stand on every line."""
     console = stage.log_format == "console" or (stage.log_format == "auto" and sys.stderr.isatty())
     level = logging.getLevelNamesMapping()[stage.log_level.upper()]
