@@ -77,6 +77,9 @@ class Road(Protocol):
     def begins_at(self, partitions: Sequence[int]) -> dict[int, int]:
         """First offset that the log still holds; 0 where nothing was ever trimmed."""
 
+    def ends_at(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Offset after the last committed record, as of now."""
+
     def read(self, partition: int, start: int, end: int | None = None) -> Iterator[Message]:
         """Committed records of [start, end), by default to the present end; see broker.consumer.read_range."""
 

@@ -71,13 +71,18 @@ class KafkaRoad:
         crash_point("road.after_commit")
 
     def begins_at(self, partitions: Sequence[int]) -> dict[int, int]:
+        return {partition: self._bounds(partition)[0] for partition in partitions}
+
+    def ends_at(self, partitions: Sequence[int]) -> dict[int, int]:
+        return {partition: self._bounds(partition)[1] for partition in partitions}
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        """Asked with the consumer's isolation level: the end is that of committed records."""
         try:
-            return {
-                p: self._consumer.get_watermark_offsets(TopicPartition(self.topic, p), _TIMEOUT_S)[0]
-                for p in partitions
-            }
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), _TIMEOUT_S)
         except KafkaException as error:
             raise _instruction(error) from error
+        return low, high
 
     def read(self, partition: int, start: int, end: int | None = None) -> Iterator[Message]:
         return read_range(self._kafka, self.topic, partition, start, end=end)

@@ -1,0 +1,50 @@
+"""The keys in Redis, for this code and for people who look with `redis-cli`.
+
+Every key of a partition of the enriched topic carries its number as the hash tag, so that on a cluster they all live
+on one node and one script may change them together. With the default prefix and partition 3:
+
+`engagement:partitions`          set: numbers of the partitions that have ever been written
+`engagement:{3}:position`        hash: `fence` (next offset to apply), `clock_us` (latest commit time applied,
+                                 microseconds since 1970), `window_s`; `applying` only if a script broke off
+`engagement:{3}:totals`          hash, over the whole partition: `events`, `play`, `pause`, `finish`, `click`,
+                                 `untyped` (NULL or unknown type), `ms` (sum of duration_ms), `timed` (events with
+                                 a duration), `no_content` (events whose content_id is NULL: in no ranking),
+                                 `future` (event_ts after commit, counted at commit), `dead_letters`
+`engagement:{3}:content:<id>`    hash: the same counters for one content, and `title`, `slug`, `content_type`
+                                 (empty: NULL) as of the latest event, whose position is `as_of`
+`engagement:{3}:users:<id>`      HyperLogLog of the content's users: PFCOUNT
+`engagement:{3}:recent:<id>`     sorted set, all scores 0, ordered by member: 16 hex digits of event time, 16 of the
+                                 event id, then a JSON array (see `reader.RecentEvent`)
+`engagement:{3}:window`          sorted set: content -> events in the running window; ZREVRANGE 0 9 is the top ten
+`engagement:{3}:window-ms`       hash: content -> duration_ms in the running window
+`engagement:{3}:buckets`         sorted set: starts of the 10 s buckets of the window, seconds since 1970
+`engagement:{3}:bucket:<start>`  hash: content -> events, `content:ms` -> duration_ms
+"""
+
+BUCKET_S = 10
+"""Width of the event-time buckets; the window moves in such steps."""
+
+_BIAS_TIME = 1 << 62
+_BIAS_ID = 1 << 63
+
+
+def tag(prefix: str, partition: int) -> str:
+    """What every key of the partition begins with."""
+    return f"{prefix}:{{{partition}}}:"
+
+
+def position_key(prefix: str, partition: int) -> str:
+    return tag(prefix, partition) + "position"
+
+
+def partitions_key(prefix: str) -> str:
+    """The registry that tells readers which partitions there are."""
+    return f"{prefix}:partitions"
+
+
+def order_key(ts_us: int, event_id: int) -> str:
+    """Text that sorts as (ts_us, event_id) does, negative ones included."""
+    return f"{ts_us + _BIAS_TIME:016x}{event_id + _BIAS_ID:016x}"
+
+
+ORDER_KEY_LENGTH = 32

@@ -1,0 +1,245 @@
+"""Asking Redis, asynchronously: what is hot right now, and everything about one content.
+
+Each call asks all partitions at once (one round trip) and is exact: a script reads one moment of a partition, a content
+lives in one partition, and what has left the window since the last event is taken out as of `now`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import nlargest
+from importlib.resources import files
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from redis import asyncio as redis
+from redis import exceptions as foreign
+
+from engagement_stream.settings import RedisSettings
+from engagement_stream.sinks.redis.errors import translated
+from engagement_stream.sinks.redis.fold import floor_bucket
+from engagement_stream.sinks.redis.keys import ORDER_KEY_LENGTH, partitions_key, tag
+
+_TOP = files(__package__).joinpath("top.lua").read_text()
+_STATS = files(__package__).joinpath("stats.lua").read_text()
+_PARTITIONS_FOR_S = 5.0
+"""How long the list of partitions is believed; it changes when the topic is made, and then never."""
+
+_decode_top = msgspec.msgpack.Decoder(list[tuple[str, int, int, str, str, str]]).decode
+_decode_recent = msgspec.json.Decoder(
+    tuple[int, str | None, str, str | None, str | None, int | None, float | None]
+).decode
+
+
+@dataclass(frozen=True, slots=True)
+class TopContent:
+    """One place in the ranking of the last `window_minutes`; `title` and `slug` are None while they are unknown."""
+
+    rank: int
+    content_id: str
+    title: str | None
+    slug: str | None
+    content_type: str | None
+    events: int
+    engagement_seconds: float
+    window_minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecentEvent:
+    """One event as it is kept; `event_ts` is ISO 8601 in UTC, `engagement_pct` of the content's length."""
+
+    event_id: int
+    event_type: str | None
+    event_ts: str
+    user_id: str | None
+    device: str | None
+    duration_ms: int | None
+    engagement_pct: float | None
+
+    @property
+    def engagement_seconds(self) -> float | None:
+        return None if self.duration_ms is None else self.duration_ms / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ContentStats:
+    """Lifetime totals of one content, and its share of the running window.
+
+    `untyped`: events whose type is NULL. `unique_users` is an estimate (HyperLogLog, 0.81 % standard error).
+    `avg_engagement_seconds` is over the events that have a duration; None where none has.
+    """
+
+    content_id: str
+    title: str | None
+    slug: str | None
+    content_type: str | None
+    events: int
+    plays: int
+    pauses: int
+    finishes: int
+    clicks: int
+    untyped: int
+    unique_users: int
+    engagement_seconds: float
+    avg_engagement_seconds: float | None
+    window_minutes: int
+    window_events: int
+    window_engagement_seconds: float
+    last_event: RecentEvent | None
+
+
+class RedisReader:
+    """Raises Retry while Redis cannot be asked. `now_s` gives the time, seconds since 1970."""
+
+    def __init__(self, settings: RedisSettings, *, now_s: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._window_s = settings.window_minutes * 60
+        self._now_s = now_s
+        self._client = redis.Redis.from_url(
+            settings.url.get_secret_value(), socket_timeout=5.0, socket_connect_timeout=5.0
+        )
+        self._top = ""
+        self._stats = ""
+        self._partitions: list[int] = []
+        self._partitions_at_s = float("-inf")
+
+    async def get_top_content(self, limit: int = 10) -> list[TopContent]:
+        """The contents with most events in the window, most first; ties go to the greater content id."""
+        if limit < 1:
+            return []
+        answers = await self._ask("top", "window", self._now(), self._window_s, limit)
+        rows = [row for answer in answers for row in _decode_top(answer)]
+        best = nlargest(limit, rows, key=lambda row: (row[1], row[0]))
+        return [
+            TopContent(
+                rank=rank,
+                content_id=content_id,
+                title=title if slug else None,
+                slug=slug or None,
+                content_type=content_type or None,
+                events=events,
+                engagement_seconds=ms / 1000,
+                window_minutes=self._settings.window_minutes,
+            )
+            for rank, (content_id, events, ms, title, slug, content_type) in enumerate(best, 1)
+        ]
+
+    async def get_content_stats(self, content_id: str) -> ContentStats | None:
+        """None for a content that no event was seen of."""
+        content_id = str(content_id)
+        answers = await self._ask("stats", f"content:{content_id}", self._now(), self._window_s, content_id)
+        found = next((answer for answer in answers if answer is not None), None)
+        if found is None:
+            return None
+        flat, users, window_events, window_ms, last = found
+        held = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+        count = {
+            name: int(held[name]) for name in ("events", "play", "pause", "finish", "click", "untyped", "timed", "ms")
+        }
+        slug = held.get("slug")
+        return ContentStats(
+            content_id=content_id,
+            title=held.get("title"),
+            slug=slug,
+            content_type=held.get("content_type") or None,
+            events=count["events"],
+            plays=count["play"],
+            pauses=count["pause"],
+            finishes=count["finish"],
+            clicks=count["click"],
+            untyped=count["untyped"],
+            unique_users=users,
+            engagement_seconds=count["ms"] / 1000,
+            avg_engagement_seconds=count["ms"] / 1000 / count["timed"] if count["timed"] else None,
+            window_minutes=self._settings.window_minutes,
+            window_events=window_events,
+            window_engagement_seconds=int(window_ms) / 1000,
+            last_event=_recent_event(last) if last else None,
+        )
+
+    async def get_recent_events(self, content_id: str, count: int = 50) -> list[RecentEvent]:
+        """The latest events by (event_ts, id), latest first; as many as are kept (REDIS_RECENT_EVENTS)."""
+        if count < 1:
+            return []
+        with translated():
+            partitions = await self._known_partitions()
+            async with self._client.pipeline(transaction=False) as pipe:
+                for partition in partitions:
+                    pipe.zrange(f"{tag(self._settings.prefix, partition)}recent:{content_id}", 0, count - 1, desc=True)
+                answers: list[list[bytes]] = await pipe.execute()
+        return [_recent_event(member) for answer in answers for member in answer]
+
+    async def totals(self) -> dict[str, int]:
+        """Lifetime totals over everything, as `keys.py` names them; the sums equal SQL's over the same events."""
+        with translated():
+            partitions = await self._known_partitions()
+            async with self._client.pipeline(transaction=False) as pipe:
+                for partition in partitions:
+                    pipe.hgetall(tag(self._settings.prefix, partition) + "totals")
+                answers: list[dict[bytes, bytes]] = await pipe.execute()
+        sums: dict[str, int] = {}
+        for answer in answers:
+            for name, value in answer.items():
+                sums[name.decode()] = sums.get(name.decode(), 0) + int(value)
+        return sums
+
+    async def close(self) -> None:
+        """Drop the connections."""
+        await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _now(self) -> int:
+        return floor_bucket(int(self._now_s() * 1e6))
+
+    async def _ask(self, script: str, key: str, *arguments: str | int) -> Sequence[Any]:
+        """The script's answer for each partition; a server that forgot the script is told it again."""
+        with translated():
+            partitions = await self._known_partitions()
+            if not self._stats:
+                await self._load()
+            try:
+                return await self._ask_once(partitions, script, key, arguments)
+            except foreign.NoScriptError:
+                await self._load()
+                return await self._ask_once(partitions, script, key, arguments)
+
+    async def _ask_once(
+        self, partitions: Sequence[int], script: str, key: str, arguments: Sequence[str | int]
+    ) -> Sequence[Any]:
+        digest = self._top if script == "top" else self._stats
+        async with self._client.pipeline(transaction=False) as pipe:
+            for partition in partitions:
+                start = tag(self._settings.prefix, partition)
+                pipe.evalsha_ro(digest, 1, start + key, start, *map(str, arguments))
+            answers: Sequence[Any] = await pipe.execute()
+        return answers
+
+    async def _load(self) -> None:
+        self._top, self._stats = await asyncio.gather(self._client.script_load(_TOP), self._client.script_load(_STATS))
+
+    async def _known_partitions(self) -> list[int]:
+        now_s = time.monotonic()
+        if not self._partitions or now_s - self._partitions_at_s > _PARTITIONS_FOR_S:
+            members = await self._client.smembers(partitions_key(self._settings.prefix))
+            self._partitions = sorted(int(member) for member in members)
+            self._partitions_at_s = now_s
+        return self._partitions
+
+
+def connect(settings: RedisSettings | None = None) -> RedisReader:
+    """A reader with the settings given, or those of the environment."""
+    return RedisReader(settings or RedisSettings())
+
+
+def _recent_event(member: bytes) -> RecentEvent:
+    return RecentEvent(*_decode_recent(member[ORDER_KEY_LENGTH:]))

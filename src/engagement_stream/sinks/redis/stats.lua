@@ -1,0 +1,18 @@
+#!lua flags=no-writes
+-- Everything that is known about one content in one partition, at one moment.
+-- KEYS[1] the content; ARGV: tag, now (start of its bucket, seconds), window_s, content id.
+-- Answers nil for an unknown content, else {hash, users, window events, window ms, last event}.
+local tag, now, window_s, id = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local held = redis.call('HGETALL', KEYS[1])
+if #held == 0 then return false end
+local clock_us = tonumber(redis.call('HGET', tag .. 'position', 'clock_us') or 0)
+local window_from = math.max(now, math.floor(clock_us / 10000000) * 10) - window_s
+local events = tonumber(redis.call('ZSCORE', tag .. 'window', id) or 0)
+local ms = tonumber(redis.call('HGET', tag .. 'window-ms', id) or 0)
+for _, start in ipairs(redis.call('ZRANGEBYSCORE', tag .. 'buckets', '-inf', window_from)) do
+  events = events - tonumber(redis.call('HGET', tag .. 'bucket:' .. start, id) or 0)
+  ms = ms - tonumber(redis.call('HGET', tag .. 'bucket:' .. start, id .. ':ms') or 0)
+end
+local users = redis.call('PFCOUNT', tag .. 'users:' .. id)
+local last = redis.call('ZREVRANGE', tag .. 'recent:' .. id, 0, 0)
+return {held, users, events, string.format('%.0f', ms), last[1]}
