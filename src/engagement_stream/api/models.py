@@ -115,34 +115,59 @@ class Metrics(_Answer):
 class TopContent(_Answer):
     """One place of the ranking."""
 
+    rank: int
     content_id: str
-    score: float
+    title: str | None = Field(description="null while no version of the content is known.")
     slug: str | None
-    title: str | None
-    content_type: str | None
+    content_type: str | None = Field(description="podcast, newsletter or video.")
+    events: int = Field(description="Events in the window; the ranking is by them.")
+    engagement_seconds: float = Field(description="Sum of duration_ms / 1000 in the window.")
 
 
 class TopContents(_Answer):
     """The ranking, hottest first."""
 
-    window_minutes: int = Field(description="How far back it looks.")
+    window_minutes: int = Field(description="How far back it looks (REDIS_AGGREGATION_WINDOW_MINUTES).")
     content: list[TopContent]
-
-
-class ContentStats(_Answer):
-    """Lifetime figures of one content."""
-
-    content_id: str
 
 
 class RecentEvent(_Answer):
     """One event, as it was enriched."""
 
     event_id: int
+    event_type: str | None = Field(description="play, pause, finish or click.")
+    event_ts: str = Field(description="ISO 8601, UTC.")
+    user_id: str | None
+    device: str | None
+    duration_ms: int | None
+    engagement_seconds: float | None
+    engagement_pct: float | None = Field(description="Of the content's length; null where that is unknown or 0.")
+
+
+class ContentStats(_Answer):
+    """Lifetime figures of one content, and its share of the running window."""
+
+    content_id: str
+    title: str | None
+    slug: str | None
+    content_type: str | None
+    events: int
+    plays: int
+    pauses: int
+    finishes: int
+    clicks: int
+    untyped: int = Field(description="Events whose type is NULL.")
+    unique_users: int = Field(description="An estimate: HyperLogLog, 0.81 % standard error.")
+    engagement_seconds: float
+    avg_engagement_seconds: float | None = Field(description="Over the events that have a duration.")
+    window_minutes: int
+    window_events: int
+    window_engagement_seconds: float
+    last_event: RecentEvent | None
 
 
 class RecentEvents(_Answer):
-    """The latest events of one content, latest first."""
+    """The latest events of one content, latest first by (event_ts, event_id)."""
 
     content_id: str
     events: list[RecentEvent]

@@ -6,24 +6,22 @@ from typing import Protocol
 
 from engagement_stream.api.models import DependencyHealth
 from engagement_stream.errors import EngagementError, Fatal
+from engagement_stream.sinks.redis import ContentStats, RecentEvent, TopContent
 
 _TIMEOUT_S = 2.0
 
 
 class Reader(Protocol):
-    """The mission's read methods. The fields of what they return are those of the answers in `models`.
+    """The mission's read methods. Each raises Retry while Redis cannot be asked, Fatal where only a person can help."""
 
-    Each raises Retry while Redis is away, Fatal where only a person can help.
-    """
-
-    async def get_top_content(self, limit: int = 10) -> Sequence[object]:
+    async def get_top_content(self, limit: int = 10) -> Sequence[TopContent]:
         """The hottest contents of the window, hottest first."""
 
-    async def get_content_stats(self, content_id: str) -> object | None:
-        """Lifetime figures of one content; None where no event of it ever arrived."""
+    async def get_content_stats(self, content_id: str) -> ContentStats | None:
+        """Lifetime figures of one content; None where no event of it was seen."""
 
-    async def get_recent_events(self, content_id: str, count: int = 50) -> Sequence[object] | None:
-        """Its latest events, latest first; None where no event of it ever arrived."""
+    async def get_recent_events(self, content_id: str, count: int = 50) -> Sequence[RecentEvent]:
+        """Its latest events, latest first; none where no event of it was seen."""
 
 
 async def redis_health(reader: Reader, *, required: bool) -> DependencyHealth:

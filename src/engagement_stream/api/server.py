@@ -13,6 +13,7 @@ from engagement_stream.api.app import create_app
 from engagement_stream.errors import ConfigurationError
 from engagement_stream.observe.log import log
 from engagement_stream.settings import ApiSettings, Settings
+from engagement_stream.sinks.redis import connect
 
 _GRACE_S = 5
 """For answers on their way when the end comes; well below the supervisor's 20 s."""
@@ -25,10 +26,8 @@ def run(settings: Settings) -> None:
 
 async def serve(settings: Settings, stop: asyncio.Event, listener: socket.socket | None = None) -> None:
     """Serve until `stop` is set, then finish what is being answered. `listener` is bound by us unless given."""
-    from engagement_stream.sinks.redis.reader import RedisReader
-
     listener = listener or listen(settings.api)
-    async with RedisReader(settings.redis) as reader:
+    async with connect(settings.redis) as reader:
         await serve_app(create_app(settings, reader), stop, listener)
 
 
@@ -59,6 +58,7 @@ def listen(api: ApiSettings) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(128)
     except OSError as error:
         raise ConfigurationError(
             f"the API cannot listen on {api.host}:{api.port} ({error.strerror}): "

@@ -12,7 +12,7 @@ from engagement_stream.api.problems import ApiError, redis_away
 from engagement_stream.api.reader import Reader
 from engagement_stream.errors import EngagementError, Fatal
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 2.0
 _REFUSED: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "The request cannot be understood."},
     503: {"model": Problem, "description": "Redis cannot be read now; Retry-After says when to ask again."},
@@ -47,7 +47,7 @@ def content_routes(reader: Reader, window_minutes: int) -> APIRouter:
     async def recent(content_id: ContentId, count: Annotated[int, Query(ge=1, le=1000)] = 50) -> RecentEvents:
         """The latest events of one content, latest first; REDIS_RECENT_EVENTS of them are kept."""
         found = await _asked(reader.get_recent_events(str(content_id), count))
-        if found is None:
+        if not found:  # at least one event of a content is always kept
             raise _unknown(content_id)
         return RecentEvents(content_id=str(content_id), events=[RecentEvent.model_validate(event) for event in found])
 
