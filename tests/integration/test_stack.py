@@ -136,7 +136,14 @@ def _family(server: Server) -> list[psutil.Process]:
 
 
 def _assert_gone(family: list[psutil.Process]) -> None:
-    wait_until(lambda: not any(process.is_running() for process in family), 10, "no process is left")
+    wait_until(lambda: all(_is_dead(process) for process in family), 10, "no process is left")
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE  # init may reap it late
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_half_made_data_directory_is_made_again(home: Path) -> None:

@@ -83,16 +83,15 @@ def kafka_jars_dir(report: Report) -> Path:
     with locked(cache_dir() / "kafka.lock"):
         if not folder.exists():
             fresh = folder.with_name(folder.name + ".new")
-            shutil.rmtree(fresh, ignore_errors=True)
             _fetch_all(jars(), fresh, report)
             fresh.rename(folder)
     return folder
 
 
 def _fetch_all(wanted: list[Jar], folder: Path, report: Report) -> None:
-    work = folder.with_name(folder.name + ".fetching")  # whole jars of a broken attempt are used again
+    work = folder.with_name(folder.name + ".fetching")
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="jar") as pool:
             pending = [pool.submit(_fetch, jar, work, folder) for jar in wanted]
             try:
@@ -114,6 +113,9 @@ def _fetch_all(wanted: list[Jar], folder: Path, report: Report) -> None:
 def _fetch(jar: Jar, work: Path, folder: Path) -> None:
     from jgo.maven import MavenContext
 
+    target = folder / jar.filename
+    if target.exists() and _sha256(target) == jar.sha256:  # fetched by an attempt that was broken off
+        return
     context = MavenContext(repo_cache=work, timeout=_TIMEOUT_S)
     artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
     for attempt in (1, 2, 3):
@@ -123,10 +125,10 @@ def _fetch(jar: Jar, work: Path, folder: Path) -> None:
             _forget(artifact.cached_path)
             if attempt == 3:
                 raise
-            time.sleep(attempt)
+            time.sleep(attempt * 0.5)
             continue
         if _sha256(path) == jar.sha256:
-            shutil.move(path, folder / jar.filename)
+            path.replace(target)
             return
         _forget(path)  # torn by an earlier crash, or on the way
     raise ConfigurationError(

@@ -6,7 +6,7 @@ import os
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from engagement_stream.stack.valkey import ValkeyServer
 PARTS = ("kafka", "postgres", "valkey", "bigquery")
 _LOCK = "world.lock"
 _NEEDED_BYTES = 1_000_000_000
+_START_ENDS_S = 3.0  # how long stop() waits for a start it has interrupted; a download goes on as a daemon thread
 
 
 class World:
@@ -41,6 +42,7 @@ class World:
         self.parts: dict[str, StackPart] = {}
         self._lock: int | None = None
         self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
         self._ports = PortBook(self.data_dir / "ports.json")
         self._wanted = tuple(only if only is not None else PARTS)
         self.outside = configured_outside(settings or Settings.load())
@@ -66,9 +68,7 @@ class World:
         self._claim()
         try:
             self._build()
-            self._for_each(lambda part: self._bring_up(part, report), self.parts.values())
-            if isinstance(postgres := self.parts.get("postgres"), PostgresServer):
-                postgres.create_database(postgres.database, schema=source_schema())
+            self._start_all(report)
         except BaseException:
             self.stop()
             raise
@@ -90,6 +90,13 @@ class World:
             else:
                 self.parts.setdefault(name, makers[name](self.data_dir / name))
 
+    def _start_all(self, report: Report) -> None:
+        for failure in self._for_each(lambda part: self._bring_up(part, report), self.parts.values()):
+            if failure is not None:
+                raise failure
+        if isinstance(postgres := self.parts.get("postgres"), PostgresServer):
+            postgres.create_database(postgres.database, schema=source_schema())
+
     def _bring_up(self, part: StackPart, report: Report) -> None:
         part.prepare(report)
         if not self._closing.is_set():
@@ -97,32 +104,42 @@ class World:
         if self._closing.is_set():
             part.stop()
 
-    def _for_each(self, work: Callable[[StackPart], None], parts: Iterable[StackPart]) -> None:
-        """One daemon thread a part, so that Ctrl-C does not wait for a download; raises the first failure."""
-        results: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    def _for_each(
+        self, work: Callable[[StackPart], None], parts: Iterable[StackPart]
+    ) -> Iterator[BaseException | None]:
+        """One daemon thread a part, so that Ctrl-C does not wait for a download; gives each outcome as it comes."""
+        outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
         def run(part: StackPart) -> None:
             try:
                 work(part)
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-                results.put(error)
+                outcomes.put(error)
             else:
-                results.put(None)
+                outcomes.put(None)
 
-        chosen = list(parts)
-        for part in chosen:
-            threading.Thread(target=run, args=(part,), name=f"stack-{part.name}-work", daemon=True).start()
-        for _ in chosen:
-            if (failure := results.get()) is not None:
-                raise failure
+        threads = [
+            threading.Thread(target=run, args=(part,), name=f"stack-{part.name}-work", daemon=True) for part in parts
+        ]
+        self._threads += threads
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            yield outcomes.get()
 
     def stop(self, timeout_s: float = 20.0) -> None:
         """Stop every part at the same time; nothing is left afterwards, and the data directory is free again."""
         self._closing.set()
+        starting, self._threads = self._threads, []
         try:
-            self._for_each(lambda part: part.stop(timeout_s), self.parts.values())
+            outcomes = list(self._for_each(lambda part: part.stop(timeout_s), self.parts.values()))
+            for thread in starting:  # one that was in the middle of a start stops its part itself
+                thread.join(_START_ENDS_S)
+            self._threads = []
         finally:
             self._release()
+        for failure in filter(None, outcomes):
+            raise failure
 
     def environment(self) -> dict[str, str]:
         """What a stage process needs in its environment to find the embedded parts."""
@@ -188,9 +205,10 @@ def wipe(data_dir: Path) -> None:
     data_dir = data_dir.absolute()
     if (owner := supervisor_pid(data_dir)) is not None:
         raise ConfigurationError(f"{data_dir} is in use by process {owner}: stop it first (engagement down).")
-    for part in PARTS:
+    parts = (*PARTS, "receiver")
+    for part in parts:
         server_process(part, data_dir / part).remove_leftover()
-    for name in (*PARTS, *(f"{part}.new" for part in PARTS), "logs", "run"):
+    for name in (*parts, *(f"{part}.new" for part in parts), "logs", "run"):
         if (folder := data_dir / name).exists():
             shutil.rmtree(folder)
     for name in ("ports.json", _LOCK):
