@@ -8,6 +8,7 @@ import pytest
 from engagement_stream.settings import Settings
 
 pytest_plugins = ["tests.fixtures.stack", "tests.fixtures.http"]
+pytest.register_assert_rewrite("tests.contract.sink_contract")
 
 
 def _scrub() -> None:
