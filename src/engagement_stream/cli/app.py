@@ -2,7 +2,7 @@
 
 import typer
 
-from engagement_stream.cli import api, config, generate, stage, stream, up
+from engagement_stream.cli import api, bench, config, generate, stage, stream, up
 
 app = typer.Typer(
     name="engagement",
@@ -19,4 +19,5 @@ app.command("backfill")(stream.backfill)
 app.command("stage")(stage.stage)
 app.command("api")(api.api)
 app.add_typer(generate.app, name="generate")
+app.add_typer(bench.app, name="bench")
 app.add_typer(config.app, name="config")

@@ -33,7 +33,6 @@ def up(
 ) -> None:
     """Start the servers that are not configured elsewhere, the stages, the API and the generator; Ctrl-C stops all."""
     from engagement_stream.stack.receiver import ReceiverServer
-
     from engagement_stream.stack.world import World
 
     started_s = time.monotonic()

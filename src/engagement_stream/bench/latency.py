@@ -1,0 +1,47 @@
+"""Commit-to-durable latency of each sink at a steady open-loop rate, out of the stages' own histograms."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engagement_stream.bench.quantile import added, quantile_s
+from engagement_stream.bench.rig import Rig, StageProcess, stop_process
+
+SINKS = ("redis", "bigquery", "http")
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyFigure:
+    """From PostgreSQL's commit timestamp to the sink's durable receipt, in seconds."""
+
+    sink: str
+    events: int
+    p50_s: float
+    p90_s: float
+    p99_s: float
+
+
+def measure_latency(rig: Rig, rate_per_s: float, seconds: float, tell: Callable[[str], None]) -> list[LatencyFigure]:
+    """All stages running; the first ten seconds warm up and do not count."""
+    with rig.stages("capture", "enrich", *SINKS) as running:
+        traffic = rig.generate("continuous", "--rate", f"{rate_per_s:g}", "--fixed-content")
+        try:
+            tell("warming up for 10 s ...")
+            time.sleep(10)
+            before = {name: running[name].latency_buckets() for name in SINKS}
+            tell(f"{rate_per_s:,.0f} events/s for {seconds:.0f} s ...")
+            time.sleep(seconds)
+            return [_figure(name, before[name], running[name]) for name in SINKS]
+        finally:
+            stop_process(traffic)
+
+
+def _figure(name: str, before: dict[float, float], stage: StageProcess) -> LatencyFigure:
+    gained = added(before, stage.latency_buckets())
+    return LatencyFigure(
+        name,
+        int(gained[float("inf")]),
+        quantile_s(gained, 0.5),
+        quantile_s(gained, 0.9),
+        quantile_s(gained, 0.99),
+    )
