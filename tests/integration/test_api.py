@@ -143,6 +143,32 @@ def test_a_frozen_stage_does_not_hold_up_the_answer(api: httpx.Client, stages: d
     wait_until(lambda: api.get("/health").status_code == 200, 10, "the stage answers again")
 
 
+def test_what_is_no_stage_is_unreachable_with_a_sentence(stages: dict[str, StageProcess], redis_url: str) -> None:
+    """Nobody there, another kind of server, another path, no URL at all, a password: never an exception."""
+    endpoints = {
+        "gone": f"http://127.0.0.1:{free_port()}",
+        "valkey": redis_url.replace("redis://", "http://"),
+        "path": stages["http"].url.replace("http://", "http://user:s3cret@") + "/elsewhere",
+        "plain": "127.0.0.1:41001",
+        "broken": "http://[::1",
+    }
+
+    async def look() -> dict[str, str]:
+        watched = Stages(endpoints)
+        try:
+            assert set((await watched.metrics()).values()) == {None}
+            return {name: seen.look.why for name, seen in (await watched.statuses()).items()}
+        finally:
+            await watched.close()
+
+    why = asyncio.run(look())
+    assert why["gone"].startswith("nothing answers at 127.0.0.1:")
+    assert why["valkey"].startswith("nothing answers at 127.0.0.1:")
+    assert why["path"] == f"127.0.0.1:{stages['http'].port} answers 404 to /status"
+    assert "not an http:// URL" in why["plain"]
+    assert "not an http:// URL" in why["broken"]
+
+
 def test_metrics_of_all_processes_are_one_valid_exposition(api: httpx.Client, stages: dict[str, StageProcess]) -> None:
     """Every family is declared once, every series appears once, every process is there."""
     stages["redis"].tell("durable", 5, [1])

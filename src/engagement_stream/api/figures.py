@@ -56,7 +56,7 @@ class Figures:
         started_s = self._sum("process_start_time_seconds")
         return ProcessUse(
             cpu_seconds=self._sum("process_cpu_seconds"),
-            resident_bytes=self._sum("process_resident_memory_bytes"),
+            resident_bytes=self.total("process_resident_memory_bytes"),
             uptime_s=None if started_s is None else max(wall_s - started_s, 0.0),
         )
 

@@ -81,7 +81,7 @@ class ProcessUse(_Answer):
     """What a process takes from its machine; null where the platform does not tell."""
 
     cpu_seconds: float | None = Field(description="User and system time since it started.")
-    resident_bytes: float | None
+    resident_bytes: int | None
     uptime_s: float | None
 
 

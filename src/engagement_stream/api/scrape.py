@@ -39,6 +39,7 @@ class Stages:
         self, endpoints: Mapping[str, str], clock: Callable[[], float] = time.monotonic, fresh_s: float = 1.0
     ) -> None:
         self._endpoints = dict(endpoints)
+        self._addresses = {name: _address(url) for name, url in endpoints.items()}
         self._clock = clock
         self._memories = {name: Memory() for name in self._endpoints}
         self._looked = False
@@ -90,7 +91,7 @@ class Stages:
         except _NoAnswerError as why:
             return Look(self._clock(), None, str(why))
         except msgspec.MsgspecError:
-            return Look(self._clock(), None, f"what answers at {self._address(name)} is not a stage of this version")
+            return Look(self._clock(), None, f"what answers at {self._addresses[name]} is not a stage of this version")
 
     async def _metrics_of(self, name: str) -> list[Metric] | None:
         try:
@@ -104,16 +105,21 @@ class Stages:
             async with asyncio.timeout(_TIMEOUT_S):
                 answer = await self._client.get(self._endpoints[name].rstrip("/") + path)
         except (httpx.TimeoutException, TimeoutError) as error:
-            raise _NoAnswerError(f"no answer from {self._address(name)} within {_TIMEOUT_S:g} s") from error
+            raise _NoAnswerError(f"no answer from {self._addresses[name]} within {_TIMEOUT_S:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _NoAnswerError(f"nothing answers at {self._address(name)}") from error
+            raise _NoAnswerError(f"nothing answers at {self._addresses[name]}") from error
         if answer.status_code != httpx.codes.OK:
-            raise _NoAnswerError(f"{self._address(name)} answers {answer.status_code} to {path}")
+            raise _NoAnswerError(f"{self._addresses[name]} answers {answer.status_code} to {path}")
         return answer.content
 
-    def _address(self, name: str) -> str:
-        """Host and port alone: a URL may hold a password."""
-        return urlsplit(self._endpoints[name]).netloc.rpartition("@")[2]
+
+def _address(url: str) -> str:
+    """Host and port alone, for people: a URL may hold a password."""
+    try:
+        address = urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        address = ""
+    return address or "its address in STAGE_ENDPOINTS, which is not an http:// URL"
 
 
 class _NoAnswerError(Exception):

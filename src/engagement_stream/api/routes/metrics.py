@@ -50,13 +50,14 @@ def _figures(name: str, seen: Seen, families: list[Metric] | None, wall_s: float
     health = judge(name, seen.look, seen.memory, wall_s)
     figures = Figures(families or [])
     up = families is not None
+    lag = figures.total("engagement_lag_records") if health.lag_records is None else health.lag_records
     return StageMetrics(
         stage=health.stage,
         up=up,
         state=health.state,
         records=figures.total("engagement_records"),
         records_per_s=seen.memory.records_per_s,
-        lag_records=health.lag_records,
+        lag_records=lag,
         latency=figures.latency(),
         dead_letters=figures.total("engagement_dead_letters") or (0 if up else None),
         dead_letters_by_reason=figures.total_by("engagement_dead_letters", "reason"),
