@@ -12,7 +12,7 @@ import msgspec
 from engagement_stream.stack.part import Report, Server
 from engagement_stream.stack.ports import HOST
 from engagement_stream.stack.process import Command, base_environment
-from engagement_stream.stack.receiver.faults import Fault, encode_faults
+from engagement_stream.stack.receiver.faults import Fault, decode_faults, encode_faults
 from engagement_stream.stack.receiver.server import SECRET_FILE
 from engagement_stream.stack.receiver.store import Stats, StoredEvent
 
@@ -58,6 +58,10 @@ class ReceiverServer(Server):
     def fail(self, *faults: Fault) -> None:
         """Queue faults; each is used up by the requests it fits."""
         self._ask("POST", "/faults", encode_faults(faults))
+
+    def waiting_faults(self) -> list[Fault]:
+        """Faults that no request has used up yet."""
+        return decode_faults(self._ask("GET", "/faults"))
 
     def behave(self) -> None:
         """Forget all faults that are left."""

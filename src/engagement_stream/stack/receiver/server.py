@@ -4,7 +4,7 @@ POST /events                takes a CloudEvents batch; 204 once it is durable
 GET  /stats[?thorough=1]    counts
 GET  /events?after=&limit=  what is remembered, in the order of arrival
 GET  /requests              idempotency keys and how often each came
-POST /faults, DELETE /faults  what to do wrong (faults.py)
+POST, GET, DELETE /faults     what to do wrong (faults.py)
 """
 
 import socket
@@ -74,6 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json(self.store.events(int(query.get("after", 0)), min(int(query.get("limit", 1_000)), 50_000)))
             elif parts.path == "/requests":
                 self._json(self.store.requests())
+            elif parts.path == "/faults":
+                self._json(self.faults.waiting())
             elif parts.path == "/health":
                 self._json({"status": "ok"})
             else:
