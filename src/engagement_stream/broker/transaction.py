@@ -33,6 +33,8 @@ _FENCED_CODES = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH
 
 
 Headers = list[tuple[str, str | bytes | None]]
+Outgoing = tuple[int, bytes, bytes | None]
+"""(partition, value, key): a record without headers, for `produce_all`."""
 
 
 class Outbox(Protocol):
@@ -53,6 +55,7 @@ class Outbox(Protocol):
         partition: int,
         headers: Headers | None = None,
     ) -> None: ...
+    def produce_all(self, topic: str, records: Sequence[Outgoing]) -> None: ...
     def commit(self, offsets: Sequence[TopicPartition] | None = None, consumer: Consumer | None = None) -> None: ...
     def close(self) -> None: ...
 
@@ -128,6 +131,9 @@ class TransactionalOutbox:
     ) -> None:
         _produce(self._live(), topic, value, key, partition, headers)
 
+    def produce_all(self, topic: str, records: Sequence[Outgoing]) -> None:
+        _produce_all(self._live(), topic, records)
+
     def commit(self, offsets: Sequence[TopicPartition] | None = None, consumer: Consumer | None = None) -> None:
         producer = self._live()
         with _lost_unless_clean():
@@ -194,6 +200,11 @@ class PlainOutbox:
             raise TransactionLost("begin first")
         _produce(self._producer, topic, value, key, partition, headers)
 
+    def produce_all(self, topic: str, records: Sequence[Outgoing]) -> None:
+        if self._producer is None:
+            raise TransactionLost("begin first")
+        _produce_all(self._producer, topic, records)
+
     def commit(self, offsets: Sequence[TopicPartition] | None = None, consumer: Consumer | None = None) -> None:
         if self._producer is None:
             raise TransactionLost("begin first")
@@ -235,6 +246,20 @@ def _produce(
             raise _lost(error) from error
         else:
             return
+
+
+def _produce_all(producer: Producer, topic: str, records: Sequence[Outgoing]) -> None:
+    """The hot path: one call into librdkafka per record and nothing else."""
+    done, produce = 0, producer.produce
+    while done < len(records):
+        try:
+            for partition, value, key in records[done:] if done else records:
+                produce(topic, value, key, partition)
+                done += 1
+        except BufferError:
+            producer.poll(0.05)  # the local queue is full: let deliveries drain
+        except KafkaException as error:
+            raise _lost(error) from error
 
 
 def _lost(error: KafkaException) -> TransactionLost:

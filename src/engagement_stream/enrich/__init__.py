@@ -1,0 +1,1 @@
+"""Road to road: gives each captured event the content it belonged to, exactly once and the same on every replay."""

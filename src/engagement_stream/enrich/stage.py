@@ -1,0 +1,276 @@
+"""The enrich stage: consume, translate, produce; output and offsets in one Kafka transaction.
+
+A batch is handled whole between two polls, so a rebalance never meets an open transaction: revoked or lost, what was
+not committed is dropped and read again by whoever owns the partition then. After anything but a clean commit: a new
+producer, then back to the committed offsets. Nothing else is forgotten.
+"""
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from engagement_stream.backoff import Backoff
+from engagement_stream.broker.consumer import consumer, raise_unless_transient
+from engagement_stream.broker.topics import ensure_topics
+from engagement_stream.broker.transaction import outbox
+from engagement_stream.crashpoint import crash_point
+from engagement_stream.enrich.catalog_reader import CatalogReader
+from engagement_stream.enrich.start import start_positions
+from engagement_stream.enrich.translate import STAGE, Output, Read, read, translate
+from engagement_stream.errors import Fenced, Retry, TransactionLost
+from engagement_stream.observe.metrics import CHANGED_LATER, DEAD_LETTERS, REOPENED, RETRIES, StageMetrics
+from engagement_stream.observe.status import StageStatus
+from engagement_stream.settings import KafkaSettings
+
+_BATCH_RECORDS = 5_000
+_IDLE_POLL_S = 1.0
+_CATALOG_WAIT_S = 5.0
+_LAG_EVERY_S = 1.0
+_SETTLE_AFTER_S = 3.0
+"""Idle time after which the committed offset moves over the transaction markers behind the last record."""
+
+
+class EnrichStage:
+    """One worker of the enrich group; `worker` is stable over restarts (transactional.id, static membership)."""
+
+    def __init__(self, kafka: KafkaSettings, status: StageStatus, metrics: StageMetrics, worker: int = 0) -> None:
+        self._kafka, self._status, self._metrics = kafka, status, metrics
+        self._name = f"{kafka.group(STAGE)}-{worker}"
+        self._outbox = outbox(kafka, self._name)
+        self._catalog = CatalogReader(kafka)
+        self._backoff = Backoff()
+        self._failures = 0
+        self._assigned: list[int] = []
+        self._assignments = 0
+        """Counts rebalances: what was read before the last one is nobody's."""
+        self._producer_lost = True
+        self._placed = False
+        """The consumer stands at the committed positions."""
+        self._next: dict[int, int] = {}
+        """Own next offsets; `position()` drifts while idle."""
+        self._log_ends: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
+        self._busy_until_s = 0.0
+        self._lag_told_s = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Enrich until `stop` is set; raises Fatal when going on would lose or double something, or Fenced."""
+        self._status.detail(exactly_once=self._kafka.exactly_once)
+        self._patiently(stop, lambda: ensure_topics(self._kafka))
+        self._patiently(stop, self._catalog.open)
+        # Static membership: a worker that was killed and started again takes its partitions back at once, instead
+        # of waiting for its own former session to end.
+        reader = consumer(self._kafka, self._kafka.group(STAGE), **{"group.instance.id": self._name})
+        reader.subscribe([self._kafka.events_topic], self._on_assign, self._on_revoke, self._on_revoke)
+        try:
+            while not stop.is_set():
+                try:
+                    self._step(reader, stop)
+                except Retry as reason:
+                    self._wait(reader, reason, stop)
+                except Fenced:
+                    raise
+                except TransactionLost as reason:
+                    REOPENED.labels(STAGE).inc()
+                    self._status.detail(last_reopen=str(reason))
+                    self._producer_lost, self._placed = True, False
+                    self._wait(reader, Retry(str(reason)), stop)
+            self._status.stopping()
+        finally:
+            self._outbox.close()
+            self._catalog.close()
+            reader.close()
+
+    def _step(self, reader: Consumer, stop: threading.Event) -> None:
+        if not self._assigned:
+            if (message := reader.poll(_IDLE_POLL_S)) is not None:
+                self._event(message)
+            if not self._assigned and self._failures == 0:
+                self._status.running()  # another worker has every partition: nothing is wrong
+            return
+        if not self._placed:
+            self._place(reader)
+        messages = self._gather(reader)
+        if messages:
+            self._forward(reader, messages, stop)
+        elif self._placed:
+            self._catalog.follow()
+            self._settle(reader)
+        self._tell_lag(reader)
+
+    def _place(self, reader: Consumer) -> None:
+        """Go to the committed positions. The new producer comes first: it ends the old one's transaction."""
+        if self._producer_lost:
+            self._outbox.renew()
+            self._producer_lost = False
+        assignments = self._assignments
+        starts = start_positions(self._kafka, reader, self._assigned)
+        if assignments != self._assignments:
+            return
+        reader.assign([TopicPartition(self._kafka.events_topic, p, offset) for p, offset in starts.items()])
+        self._next, self._committed, self._log_ends = dict(starts), dict(starts), {}
+        self._placed = True
+        self._healthy()
+
+    def _gather(self, reader: Consumer) -> list[Message]:
+        """Wait for a first record, then take what is there."""
+        assignments = self._assignments
+        first = reader.poll(_IDLE_POLL_S)
+        if first is None:
+            return []
+        messages = [first, *(reader.consume(_BATCH_RECORDS - 1, 0) or ())]
+        if assignments != self._assignments or not self._placed:
+            return []
+        return [message for message in messages if message.error() is None or self._event(message)]
+
+    def _event(self, message: Message) -> bool:
+        """Handle what is not a record; never true."""
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant
+                self._log_ends[message.partition() or 0] = message.offset() or 0
+            else:
+                raise_unless_transient(error, self._kafka.events_topic)
+        return False
+
+    def _forward(self, reader: Consumer, messages: Sequence[Message], stop: threading.Event) -> None:
+        """One batch, one transaction."""
+        batch = Read()
+        read(messages, batch)
+        if not self._catalog_covers(reader, batch, stop):
+            return
+        output = translate(batch, self._catalog.catalog.versions)
+        crash_point("enrich.before_begin")
+        self._outbox.begin()
+        self._outbox.produce_all(self._kafka.enriched_topic, output.records)
+        crash_point("enrich.after_produce")
+        for letter in output.letters:
+            self._outbox.produce(
+                self._kafka.dlq_topic, letter.value, letter.name, letter.partition, headers=letter.headers()
+            )
+        self._commit(reader, batch.ends)
+        crash_point("enrich.after_commit")
+        self._count(output)
+
+    def _catalog_covers(self, reader: Consumer, batch: Read, stop: threading.Event) -> bool:
+        """Wait until content is known as far as the batch needs it; false if the batch is no longer ours.
+
+        There is no open transaction to abort: it begins after this.
+        """
+        catalog = self._catalog.catalog
+        assignments = self._assignments
+        if not catalog.covers(batch.needs):
+            self._catalog.follow()
+        while not catalog.covers(batch.needs):
+            try:
+                self._catalog.wait_for(batch.needs, _CATALOG_WAIT_S)
+            except Retry as reason:
+                self._wait(reader, reason, stop)
+                if assignments != self._assignments or stop.is_set():
+                    return False
+        return True
+
+    def _commit(self, reader: Consumer, ends: dict[int, int]) -> None:
+        offsets = [TopicPartition(self._kafka.events_topic, p, offset) for p, offset in ends.items()]
+        self._outbox.commit(offsets, reader)
+        self._next.update(ends)
+        self._committed.update(ends)
+        self._busy_until_s = time.monotonic()
+        self._healthy()
+
+    def _settle(self, reader: Consumer) -> None:
+        """While idle, move committed offsets to the end of the log.
+
+        Behind the last record there are only markers. Retention deletes them with their segment; a position before
+        them would then look trimmed.
+        """
+        if time.monotonic() - self._busy_until_s < _SETTLE_AFTER_S:
+            return
+        moved = {p: end for p, end in self._log_ends.items() if p in self._committed and end > self._committed[p]}
+        if moved:
+            crash_point("enrich.before_settle")
+            self._outbox.begin()
+            self._commit(reader, moved)
+
+    def _count(self, output: Output) -> None:
+        records = len(output.records)
+        self._metrics.durable(records, output.live_commit_ts_us)
+        self._status.progress(records)
+        for letter in output.letters:
+            DEAD_LETTERS.labels(STAGE, letter.reason).inc()
+        for op, count in output.changed_later.items():
+            CHANGED_LATER.labels(op).inc(count)
+
+    def _wait(self, reader: Consumer, reason: Retry, stop: threading.Event) -> None:
+        """Back off with the partitions paused; polling keeps us in the group and serves rebalances."""
+        RETRIES.labels(STAGE).inc()
+        self._status.waiting(str(reason))
+        until_s = time.monotonic() + self._next_wait_s()
+        paused = reader.assignment()
+        with contextlib.suppress(KafkaException):
+            reader.pause(paused)
+        while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
+            message = reader.poll(min(left_s, 0.2))
+            if message is None:
+                continue
+            if message.error() is None:
+                self._placed = False  # read before the pause took hold: go back to it
+            else:
+                self._event(message)
+        still = {p.partition for p in reader.assignment()}
+        with contextlib.suppress(KafkaException):
+            reader.resume([p for p in paused if p.partition in still])
+
+    def _patiently(self, stop: threading.Event, call: Callable[[], None]) -> None:
+        while not stop.is_set():
+            try:
+                return call()
+            except Retry as reason:
+                RETRIES.labels(STAGE).inc()
+                self._status.waiting(str(reason))
+                stop.wait(self._next_wait_s())
+        return None
+
+    def _next_wait_s(self) -> float:
+        wait_s = self._backoff.wait_s(self._failures, random.random())  # noqa: S311 - jitter
+        self._failures += 1
+        return wait_s
+
+    def _healthy(self) -> None:
+        self._failures = 0
+        self._status.running()
+
+    def _tell_lag(self, reader: Consumer) -> None:
+        now_s = time.monotonic()
+        if now_s - self._lag_told_s < _LAG_EVERY_S or not self._placed:
+            return
+        self._lag_told_s = now_s
+        lags: dict[int, int] = {}
+        for partition, position in self._next.items():
+            _, high = reader.get_watermark_offsets(TopicPartition(self._kafka.events_topic, partition), cached=True)
+            lags[partition] = max(high - position, 0) if high >= 0 else 0
+        self._metrics.lag(lags)
+        catalog = self._catalog.catalog
+        self._status.detail(
+            lag_records=sum(lags.values()),
+            partitions=",".join(map(str, sorted(lags))),
+            contents=len(catalog.versions),
+            unreadable_contents=self._catalog.unreadable,
+        )
+
+    def _on_assign(self, reader: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        # Nothing is fetched yet: the real assignment, with positions, follows in `_place`.
+        reader.assign([])
+        self._assigned = sorted(p.partition for p in partitions)
+        self._assignments += 1
+        self._placed = False
+
+    def _on_revoke(self, reader: Consumer, _partitions: Sequence[TopicPartition]) -> None:
+        self._assigned = []
+        self._assignments += 1
+        self._placed = False
+        reader.unassign()

@@ -1,0 +1,57 @@
+"""Where to go on reading: the committed offset, or the very beginning if nothing was ever written, or nowhere."""
+
+from collections.abc import Sequence
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from engagement_stream.broker.consumer import read_range
+from engagement_stream.errors import Fatal, Retry
+from engagement_stream.settings import KafkaSettings
+
+_TIMEOUT_S = 15.0
+
+
+def start_positions(kafka: KafkaSettings, reader: Consumer, partitions: Sequence[int]) -> dict[int, int]:
+    """Next offset of each partition of the events topic.
+
+    The look-up waits for another worker's pending transaction (librdkafka asks for stable offsets when the isolation
+    is read_committed). Raises Retry; Fatal when a position existed and is lost.
+    """
+    topic = kafka.events_topic
+    try:
+        found = reader.committed([TopicPartition(topic, p) for p in partitions], _TIMEOUT_S)
+    except KafkaException as error:
+        raise Retry(f"Kafka does not tell positions in {topic}: {error.args[0].str()}") from error
+    starts: dict[int, int] = {}
+    for item in found:
+        if item.error is not None:
+            raise Retry(f"the position of {topic}[{item.partition}] cannot be read: {item.error.str()}")
+        starts[item.partition] = item.offset if item.offset >= 0 else _from_scratch(kafka, reader, item.partition)
+    return starts
+
+
+def _from_scratch(kafka: KafkaSettings, reader: Consumer, partition: int) -> int:
+    """0, if this partition was never enriched before. Aborted transactions of a first try do not count."""
+    if (begins_at := _begins_at(reader, kafka.events_topic, partition)) > 0:
+        raise Fatal(
+            f"{kafka.events_topic}[{partition}] has no committed position and begins at offset {begins_at}",
+            remedy="what was before is gone: backfill that time, then set the offset of group "
+            f"{kafka.group('enrich')} on purpose (kafka-consumer-groups --reset-offsets --to-earliest)",
+        )
+    output = kafka.enriched_topic
+    if _begins_at(reader, output, partition) > 0 or next(read_range(kafka, output, partition, 0), None) is not None:
+        raise Fatal(
+            f"group {kafka.group('enrich')} has lost its position in {kafka.events_topic}[{partition}], "
+            f"but {output}[{partition}] holds its work already: starting over would double it",
+            remedy="restore the group's offset (the last enriched record names its event; the offset after that "
+            "event is the position), with kafka-consumer-groups --reset-offsets --to-offset",
+        )
+    return 0
+
+
+def _begins_at(reader: Consumer, topic: str, partition: int) -> int:
+    try:
+        low, _high = reader.get_watermark_offsets(TopicPartition(topic, partition), _TIMEOUT_S)
+    except KafkaException as error:
+        raise Retry(f"Kafka does not tell where {topic}[{partition}] begins: {error.args[0].str()}") from error
+    return low

@@ -1,0 +1,135 @@
+"""A batch of raw records -> what has to be written: pure, so that a replay of the same batch writes the same bytes.
+
+Two steps, because between them the catalog has to be read as far as the batch needs it: `read` decodes,
+`translate` joins and encodes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from confluent_kafka import Message
+
+from engagement_stream.broker.dead_letter import DeadLetter
+from engagement_stream.broker.topics import ENRICHED_MAX_BYTES
+from engagement_stream.enrich.catalog import Version
+from engagement_stream.enrich.rules import enrich, watermark
+from engagement_stream.enrich.storable import DEFECT, MALFORMED, TOO_LARGE, UNKNOWN_OP, Rejected
+from engagement_stream.model.change import (
+    OP_CREATE,
+    OP_DELETE,
+    OP_MESSAGE,
+    OP_READ,
+    OP_TRUNCATE,
+    OP_UPDATE,
+    WATERMARK_PREFIX,
+    EventChange,
+    decode_event_change,
+)
+from engagement_stream.model.engagement import encode_enriched
+from engagement_stream.model.position import BEGINNING, Position
+
+STAGE = "enrich"
+_LARGEST_BYTES = ENRICHED_MAX_BYTES - 65_536  # room for what frames a record in its batch
+_LATER = frozenset({OP_UPDATE, OP_DELETE, OP_TRUNCATE})
+
+
+class Read:
+    """Decoded records, in order. `ends`: partition -> offset after its last record here."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.changes: list[EventChange] = []
+        self.refused: list[tuple[Message, Rejected]] = []
+        self.ends: dict[int, int] = {}
+        self.needs: Position = BEGINNING
+        """How far the catalog has to be known."""
+
+
+class Output:
+    """What one transaction writes, and what is counted once it is durable."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, bytes, bytes | None]] = []
+        """(partition, value, key) for the enriched topic."""
+        self.letters: list[DeadLetter] = []
+        self.live_commit_ts_us: list[int] = []
+        self.changed_later: Counter[str] = Counter()
+
+
+def read(messages: Sequence[Message], into: Read) -> None:
+    """Decode records (no error events among them); what cannot be decoded is refused. Tombstones say nothing."""
+    decode, needs = decode_event_change, into.needs
+    kept, changes, ends = into.messages, into.changes, into.ends
+    for message in messages:
+        value = message.value()
+        ends[message.partition()] = message.offset() + 1  # type: ignore[index, operator]  # only None on error events
+        if value is None:
+            continue
+        try:
+            change = decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            into.refused.append((message, Rejected(MALFORMED, _without_payload(error))))
+            continue
+        kept.append(message)
+        changes.append(change)
+        if change.source.catalog > needs:  # noqa: PLR1730 - a comparison costs a third of max()
+            needs = change.source.catalog
+    into.needs = needs
+
+
+def translate(batch: Read, catalog: Mapping[str, Sequence[Version]]) -> Output:
+    """Everything the batch becomes; the catalog must cover `batch.needs`."""
+    output = Output()
+    records, live = output.records, output.live_commit_ts_us
+    for message, change in zip(batch.messages, batch.changes, strict=True):
+        op = change.op
+        try:
+            if op in {OP_CREATE, OP_READ}:
+                value = encode_enriched(enrich(change, catalog))
+            elif op == OP_MESSAGE:
+                if change.message is not None and change.message.prefix != WATERMARK_PREFIX:
+                    continue  # somebody else's message
+                value = encode_enriched(watermark(change))
+            elif op in _LATER:
+                output.changed_later[op] += 1
+                continue
+            else:
+                raise Rejected(UNKNOWN_OP, f"op {op[:20]!r}")  # noqa: TRY301 - one way out for all refusals
+            key = message.key()
+            if len(value) > _LARGEST_BYTES or (key is not None and len(value) + len(key) > _LARGEST_BYTES):
+                raise Rejected(TOO_LARGE, f"the enriched record has {len(value)} bytes")  # noqa: TRY301 - as above
+        except Rejected as refusal:
+            output.letters.append(_letter(message, refusal))
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not stop every record behind this one
+            output.letters.append(_letter(message, Rejected(DEFECT, type(error).__name__)))
+        else:
+            records.append((message.partition(), value, key))  # type: ignore[arg-type]  # only None on error events
+            if op == OP_CREATE:
+                live.append(change.source.ts_us)
+    output.letters += [_letter(message, refusal) for message, refusal in batch.refused]
+    return output
+
+
+def _letter(message: Message, refusal: Rejected) -> DeadLetter:
+    return DeadLetter(
+        stage=STAGE,
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        reason=refusal.reason,
+        detail=str(refusal),
+    )
+
+
+def _bytes(part: str | bytes | None) -> bytes | None:
+    return part.encode() if isinstance(part, str) else part
+
+
+def _without_payload(error: Exception) -> str:
+    """What msgspec says names types and places, never values; a UnicodeDecodeError would show the payload."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8: {error.reason} at byte {error.start}"
+    return str(error) or type(error).__name__
