@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from engagement_stream import __version__
 from engagement_stream.model.engagement import Engagement
@@ -61,7 +62,10 @@ class Headers:
 
     def __init__(self, *, url: str, secret: str, token: str) -> None:
         """Raises ValueError for a secret that is not base64 (Standard Webhooks: `whsec_...`)."""
-        self._webhook = Webhook(secret) if secret else None
+        try:
+            self._webhook = Webhook(secret) if secret else None
+        except EmptyWebhookSecretError as error:
+            raise ValueError("there is nothing in it") from error
         self._fixed: dict[bytes | str, bytes | str] = {
             "Content-Type": CONTENT_TYPE,
             "User-Agent": f"engagement-stream/{__version__}",
