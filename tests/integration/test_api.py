@@ -108,9 +108,26 @@ def test_a_stage_that_stands_still_before_waiting_records_is_stalled(
     stages["redis"].tell("detail", lag_records=12)
     assert api.get("/health").status_code == 200
     clock.now_s += 31
+    for process in stages.values():
+        process.tell("running")
     answer = api.get("/health")
     assert (answer.status_code, answer.json()["stages"]["redis"]["state"]) == (503, "stalled")
     stages["redis"].tell("progress", 1)
+    assert api.get("/health").status_code == 200
+
+
+def test_a_stage_whose_loop_hangs_is_stalled_although_it_reported_no_lag(
+    api: httpx.Client, stages: dict[str, StageProcess], clock: MovableClock
+) -> None:
+    """The status server answers from a thread of its own, whatever the stage's loop does."""
+    assert api.get("/health").status_code == 200
+    clock.now_s += 31
+    for name in NAMES[1:]:
+        stages[name].tell("running")
+    body = api.get("/health").json()
+    assert body["stages"]["capture"]["state"] == "stalled"
+    assert body["stages"]["enrich"]["state"] == "running"
+    stages["capture"].tell("running")
     assert api.get("/health").status_code == 200
 
 

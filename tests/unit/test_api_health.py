@@ -95,6 +95,16 @@ def test_progress_starts_the_thirty_seconds_anew(relief: StatusReport) -> None:
     assert health_after((0, report(5)), (25, relief), (50, after)).healthy
 
 
+def test_a_stage_that_hangs_in_a_call_is_stalled_although_its_last_word_was_no_lag() -> None:
+    """What it said of its lag is as old as its last word; the same holds after a restart of the API."""
+    mute = report(0, told=WALL_S - 500)
+    assert health_after((0, mute), (30, mute)).healthy
+    verdict = health_after((0, mute), (31, mute))
+    assert (verdict.state, verdict.reason) == ("stalled", "it has said nothing for 31 s: a call to the outside hangs")
+    assert health_after((0, mute), (31, report(0, told=WALL_S))).healthy
+    assert health_after((0, mute), (20, None), (45, mute), (50, mute)).healthy
+
+
 def test_silence_starts_the_thirty_seconds_anew() -> None:
     """Nobody knows what a stage did while it did not answer."""
     assert health_after((0, report(5)), (20, None), (40, report(5)), (60, report(5))).healthy

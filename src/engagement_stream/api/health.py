@@ -1,7 +1,8 @@
 """From what the stages say to one verdict: pure, with every time passed in.
 
 Health is progress: a stage that runs while records wait for it, and makes none of them durable, is `stalled`
-after 30 s. An idle pipeline has nothing waiting and is healthy.
+after 30 s; so is one that says nothing any more, since what it said of its lag is as old. An idle pipeline has nothing
+waiting, says so every second, and is healthy.
 """
 
 import re
@@ -41,6 +42,8 @@ class Memory:
     """No answer since then; None while it answers."""
     behind_since_s: float | None = None
     """Records have been waiting since then and none was made durable; None when nothing waits."""
+    told_at_s: float = 0.0
+    """When it was last seen to say something new (of a stage that counts its lag: it does so every second)."""
     records_per_s: float | None = None
     """Between the last two reports."""
 
@@ -50,13 +53,16 @@ def remember(before: Memory, look: Look) -> Memory:
     report = look.report
     if report is None:
         silent_since_s = look.at_s if before.silent_since_s is None else before.silent_since_s
-        return Memory(before.report, before.report_at_s, silent_since_s, None, None)
+        return Memory(before.report, before.report_at_s, silent_since_s)
     behind_since_s = before.behind_since_s
     if not lag_records(report):
         behind_since_s = None
     elif behind_since_s is None or _progressed(before.report, report):
         behind_since_s = look.at_s
-    return Memory(report, look.at_s, None, behind_since_s, _rate(before, report, look.at_s))
+    told_at_s = before.told_at_s
+    if before.report is None or before.silent_since_s is not None or before.report.told != report.told:
+        told_at_s = look.at_s
+    return Memory(report, look.at_s, None, behind_since_s, told_at_s, _rate(before, report, look.at_s))
 
 
 def judge(name: str, look: Look, memory: Memory, wall_s: float) -> StageHealth:
@@ -80,10 +86,9 @@ def judge(name: str, look: Look, memory: Memory, wall_s: float) -> StageHealth:
         )
     state: StageState = report.state
     reason, remedy, since_s = report.reason, report.remedy, report.since
-    behind_s = 0.0 if memory.behind_since_s is None else look.at_s - memory.behind_since_s
-    if state == "running" and behind_s > STALLED_AFTER_S:
-        state, since_s = "stalled", wall_s - behind_s
-        reason = f"{lag_records(report)} records wait, and none has been made durable for {behind_s:.0f} s"
+    if state == "running" and (stall := _stall(look, report, memory)):
+        state, reason = "stalled", stall[0]
+        since_s = wall_s - stall[1]
         remedy = "See the stage's log; restarting it is safe, it goes on from its durable position."
     return StageHealth(
         stage=report.stage,
@@ -131,6 +136,17 @@ def lag_records(report: StatusReport) -> int | None:
     """Records that wait for this stage; None where it does not count them."""
     lag = report.details.get("lag_records")
     return int(lag) if isinstance(lag, int | float) else None
+
+
+def _stall(look: Look, report: StatusReport, memory: Memory) -> tuple[str, float] | None:
+    """The sentence, and for how many seconds already."""
+    behind_s = 0.0 if memory.behind_since_s is None else look.at_s - memory.behind_since_s
+    if behind_s > STALLED_AFTER_S:
+        return f"{lag_records(report)} records wait, and none has been made durable for {behind_s:.0f} s", behind_s
+    mute_s = look.at_s - memory.told_at_s
+    if mute_s > STALLED_AFTER_S and report.told is not None and lag_records(report) is not None:
+        return f"it has said nothing for {mute_s:.0f} s: a call to the outside hangs", mute_s
+    return None
 
 
 def _nothing_gets_through(stages: Mapping[str, StageHealth]) -> bool:

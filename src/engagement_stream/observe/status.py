@@ -27,6 +27,8 @@ class StatusReport(msgspec.Struct, frozen=True):
     records: int
     """Records handled since the process started."""
     details: dict[str, str | int | float | bool | None]
+    told: float | None = None
+    """When the stage last said anything, changed or not: its loop turns. One that hangs in a call says nothing."""
 
 
 decode_report = msgspec.json.Decoder(StatusReport).decode
@@ -47,6 +49,7 @@ class StageStatus:
         self._last_progress: float | None = None
         self._records = 0
         self._details: dict[str, str | int | float | bool | None] = {}
+        self._told = self._since
 
     def running(self) -> None:
         """All is well."""
@@ -68,12 +71,13 @@ class StageStatus:
         """`records` more are durable."""
         with self._lock:
             self._records += records
-            self._last_progress = time.time()
+            self._last_progress = self._told = time.time()
 
     def detail(self, **details: str | float | bool | None) -> None:
         """Facts of this stage: positions, lag, phase."""
         with self._lock:
             self._details.update(details)
+            self._told = time.time()
 
     def report(self) -> StatusReport:
         """A consistent copy."""
@@ -88,13 +92,15 @@ class StageStatus:
                 last_progress=self._last_progress,
                 records=self._records,
                 details=dict(self._details),
+                told=self._told,
             )
 
     def _enter(self, state: State, reason: str, remedy: str) -> None:
         with self._lock:
+            self._told = time.time()
             changed = state != self._state
             if changed:
-                self._since = time.time()
+                self._since = self._told
             elif (reason, remedy) == (self._reason, self._remedy):
                 return
             self._state, self._reason, self._remedy = state, reason, remedy
