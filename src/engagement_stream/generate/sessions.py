@@ -38,7 +38,7 @@ def plan(content: Content, rng: random.Random) -> list[Step]:
 def _clicks(rng: random.Random) -> list[Step]:
     steps = [Step(0, "click", None, 0)]
     while rng.random() < 0.35 and len(steps) < 5:
-        steps.append(Step(steps[-1].at_ms + rng.randrange(2_000, 90_000), "click", None, 0))
+        steps.append(Step(steps[-1].at_ms + 2_000 + int(rng.random() * 88_000), "click", None, 0))
     return steps
 
 
@@ -57,9 +57,9 @@ def _plays(whole_ms: int, rng: random.Random) -> list[Step]:
         steps.append(Step(at_ms, "pause", stretch_ms, position_ms))
         if leaves and number == pauses:
             return steps
-        at_ms += rng.randrange(2_000, 600_000)
+        at_ms += 2_000 + int(rng.random() * 598_000)
         steps.append(_play(at_ms, position_ms, rng))
-    rest_ms = int((whole_ms - position_ms) * rng.uniform(0.96, 1.0))  # some skip the credits
+    rest_ms = int((whole_ms - position_ms) * (0.96 + 0.04 * rng.random()))  # some skip the credits
     steps.append(Step(at_ms + rest_ms, "finish", rest_ms, position_ms + rest_ms))
     return steps
 

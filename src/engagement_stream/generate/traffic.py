@@ -15,8 +15,8 @@ from engagement_stream.generate.population import Content, popularity, users
 from engagement_stream.generate.rhythm import even
 from engagement_stream.generate.sessions import DEVICES, Step, plan
 
-_REAL_TIME_RATE = 100.0  # about 40 sessions a second of 10 minutes each: 25,000 open ones, some 20 MB
-_WARM_UP_US = 1_200_000_000
+_REAL_TIME_RATE = 50.0  # about 20 sessions a second of 10 minutes each: 12,000 open ones, some 10 MB
+_WARM_UP_US = 900_000_000
 _PEOPLE_PER_DRAW = 256
 _TREND_US = 1_800_000_000
 """How long popularity stays as it was computed."""
