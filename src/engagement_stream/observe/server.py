@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable
+from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread a request: a client that connects and says nothing must not make the stage look unreachable."""
+
+    daemon_threads = True
+
+
 class _Quiet(WSGIRequestHandler):
+    timeout = 5.0  # seconds that a silent client is listened to
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """A scrape every few seconds is not worth a line."""
 
@@ -31,6 +40,6 @@ def serve_status(status: StageStatus, host: str, port: int) -> int:
         start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"here are /status and /metrics\n"]
 
-    server = make_server(host, port, app, server_class=WSGIServer, handler_class=_Quiet)
+    server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
     threading.Thread(target=server.serve_forever, name="status", daemon=True, kwargs={"poll_interval": 2.0}).start()
     return int(server.server_port)
