@@ -6,8 +6,9 @@ whose commit may have been sent twice: a new one gets a higher epoch, which fenc
 Two rules follow, and they are all of this file:
 
 - anything but success raises TransactionLost, and the caller goes back to its committed position;
-- a commit that succeeded but took long enough for librdkafka to have sent EndTxn again renews the producer
-  before the next transaction. librdkafka retries no sooner than `retry.backoff.ms` less its jitter of 20 %.
+- a commit that succeeded but took long enough for librdkafka to have sent EndTxn (or the offsets, whose late twin
+  would move them back) again renews the producer before the next transaction. librdkafka retries no sooner than
+  `retry.backoff.ms` less its jitter of 20 % (rd_kafka_broker_buf_retry; every retry of both requests goes through it).
 
 Aborting while the first produce is in flight is fatal for the producer (librdkafka#4849), so nothing is ever
 aborted here: destroying the producer and `init_transactions` of the next one abort for us.
@@ -25,7 +26,7 @@ from engagement_stream.errors import Fenced, Retry, TransactionLost
 from engagement_stream.settings import KafkaSettings
 
 RETRY_BACKOFF_MS = 250
-_SUSPICIOUS_COMMIT_S = RETRY_BACKOFF_MS * 0.8 / 1000
+_SUSPICIOUS_S = RETRY_BACKOFF_MS * 0.8 / 1000
 TRANSACTION_TIMEOUT_MS = 10_000
 _CALL_TIMEOUT_S = 12.0  # the brokers give a transaction up after its timeout: waiting longer gains nothing
 _SOCKET_TIMEOUT_MS = 8_000  # shorter than the transaction's, so that a dead socket is noticed within it
@@ -140,14 +141,23 @@ class TransactionalOutbox:
             if offsets and consumer is not None:
                 crash_point("transaction.before_offsets")
                 # Fetched anew each time: stale group metadata would fence us, missing metadata would fence nobody.
-                producer.send_offsets_to_transaction(list(offsets), consumer.consumer_group_metadata(), _CALL_TIMEOUT_S)
-            crash_point("transaction.before_commit")
+                group = consumer.consumer_group_metadata()
+                with self._suspected_if_slow():
+                    producer.send_offsets_to_transaction(list(offsets), group, _CALL_TIMEOUT_S)
+                crash_point("transaction.after_offsets")
             # Everything is delivered before EndTxn is timed, so that a long flush is not taken for a retried commit.
             producer.flush(_CALL_TIMEOUT_S)
-            started_s = time.monotonic()
-            producer.commit_transaction(_CALL_TIMEOUT_S)
-            self._suspicious = time.monotonic() - started_s >= _SUSPICIOUS_COMMIT_S
+            crash_point("transaction.before_commit")
+            with self._suspected_if_slow():
+                producer.commit_transaction(_CALL_TIMEOUT_S)
             crash_point("transaction.after_commit")
+
+    @contextlib.contextmanager
+    def _suspected_if_slow(self) -> Iterator[None]:
+        """Slow enough for librdkafka to have sent the request twice: this producer's last transaction."""
+        started_s = time.monotonic()
+        yield
+        self._suspicious = self._suspicious or time.monotonic() - started_s >= _SUSPICIOUS_S
 
     def close(self) -> None:
         """Drop the producer with whatever it still holds; its open transaction is ended by the next `renew`.
