@@ -1,13 +1,16 @@
 """The generator and a database that goes away, lies frozen, or whose answers get lost."""
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGSTOP
 
 import psutil
 import psycopg
@@ -15,6 +18,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from engagement_stream import generate
+from engagement_stream.errors import Fatal
 from engagement_stream.stack.ports import free_port
 from engagement_stream.stack.postgres import PostgresServer
 from tests.fixtures.stack import running, unique
@@ -111,6 +115,31 @@ def test_a_commit_that_never_arrived_is_made_good(database_url: str) -> None:
     with _proxy(database_url, commits_reach_the_server=False, break_at=2) as way:
         assert generate.batch(way, 35_000).rows == 35_000
     assert _rows(database_url) == 35_000
+
+
+@pytest.mark.parametrize(
+    ("step", "rows"), [("before_copy", 10_000), ("before_commit", 10_000), ("after_commit", 20_000)]
+)
+def test_a_killed_batch_leaves_whole_transactions(database_url: str, step: str, rows: int) -> None:
+    """SIGKILL in its second block: the block is there as a whole or not at all."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"from engagement_stream import generate; generate.batch({database_url!r}, 30_000)"],
+        env={**os.environ, "ENGAGEMENT_CRASH_AT": f"generate.{step}:2"},
+        timeout=60,
+    )
+    assert done.returncode == -SIGKILL
+    assert _rows(database_url) == rows
+
+
+def test_a_batch_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens there: it ends, and says what to do."""
+    monkeypatch.setattr("engagement_stream.generate.modes._PATIENCE_S", 0.3)
+    reports: list[generate.Report] = []
+    with pytest.raises(Fatal, match="could not be reached") as refused:
+        generate.batch(f"postgresql://me:hidden@127.0.0.1:{free_port()}/nothing", 5, reports.append)
+    assert "DATABASE_URL" in refused.value.remedy
+    assert "hidden" not in str(refused.value)
+    assert [bool(told.waiting_for) for told in reports] == [True]
 
 
 def test_an_outage_is_told_once_and_its_events_come_late(own_server: PostgresServer) -> None:

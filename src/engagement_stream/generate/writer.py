@@ -8,6 +8,7 @@ import contextlib
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -154,7 +155,7 @@ class Writer:
         return bool(fate == "committed")
 
     def _persist(self, attempt: Callable[[psycopg.Connection], T]) -> T:
-        waited_s, failures = 0.0, 0
+        began_s, failures = time.monotonic(), 0
         while True:
             try:
                 if self._connection is None:
@@ -172,15 +173,15 @@ class Writer:
             except (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction, Retry) as error:
                 self.close()
                 self._waits(_sentence(error))
+                waited_s = time.monotonic() - began_s
                 if self._patience_s is not None and waited_s >= self._patience_s:
                     raise Fatal(
                         f"the database could not be reached for {waited_s:.0f} s: {_sentence(error)}",
                         remedy="Is PostgreSQL running where DATABASE_URL says? `./start.sh` starts one.",
                     ) from error
-                wait_s = _BACKOFF.wait_s(failures, random.random())
-                if self._stop.wait(wait_s):
+                if self._stop.wait(_BACKOFF.wait_s(failures, random.random())):
                     raise Stopped from error
-                waited_s, failures = waited_s + wait_s, failures + 1
+                failures += 1
             except psycopg.Error as error:  # missing tables, missing rights, other columns
                 self.close()
                 raise Fatal(
