@@ -1,0 +1,1 @@
+"""The mission's commands, run as a user runs them."""
