@@ -39,7 +39,7 @@ def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(kafka_settings: K
         wait_until(died, 60, f"the worker dies at {step}")
         assert doomed.returncode == -signal.SIGKILL
     with enrich_process(kafka_settings) as worker:
-        wait_until(lambda: road.arrived() >= len(road.expected), 60, "everything arrives")
+        road.await_all()
         stop(worker)
     road.assert_all_arrived_once()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from engagement_stream.broker.topics import high_watermarks
-from engagement_stream.errors import Fatal, Retry
+from engagement_stream.errors import EngagementError, Fatal, Fenced, Retry
 from engagement_stream.settings import KafkaSettings
 
 SESSION_TIMEOUT_MS = 20_000
@@ -48,7 +48,8 @@ def consumer(kafka: KafkaSettings, group: str, **overrides: object) -> Consumer:
 def raise_unless_transient(error: KafkaError, topic: str) -> None:
     """Turn an error event of a poll into an instruction; transient ones are librdkafka's to mend.
 
-    Raises Fatal when the position we need is gone.
+    Raises Fatal when the position we need is gone, Fenced when another process took over our static membership,
+    EngagementError when this consumer is of no use any more: the process has to start again.
     """
     if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001 - public constant
         raise Fatal(
@@ -58,8 +59,12 @@ def raise_unless_transient(error: KafkaError, topic: str) -> None:
         )
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
         raise Retry(f"topic {topic} does not exist")
-    if error.fatal():
-        raise Retry(f"{topic}: {error.str()}")
+    fatal = error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - public constant
+    if error.code() == KafkaError.FENCED_INSTANCE_ID or (fatal and "fenced" in error.str().lower()):
+        # librdkafka wraps it: the code is _FATAL, and only the text tells why.
+        raise Fenced(f"another process has joined the group in our place ({error.str()})")
+    if fatal:
+        raise EngagementError(f"{topic}: this consumer can no longer be used: {error.str()}")
 
 
 def read_range(

@@ -30,7 +30,8 @@ _SUSPICIOUS_S = RETRY_BACKOFF_MS * 0.8 / 1000
 TRANSACTION_TIMEOUT_MS = 10_000
 _CALL_TIMEOUT_S = 12.0  # the brokers give a transaction up after its timeout: waiting longer gains nothing
 _SOCKET_TIMEOUT_MS = 8_000  # shorter than the transaction's, so that a dead socket is noticed within it
-_FENCED_CODES = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001 - public constant
+_EPOCH_CODES = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001 - public constant
+_FENCED_CODES = _EPOCH_CODES | {KafkaError.FENCED_INSTANCE_ID}
 
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -98,6 +99,7 @@ class TransactionalOutbox:
         }
         self._producer: Producer | None = None
         self._suspicious = False
+        self._began_s = 0.0
         self._name = transactional_id
 
     def renew(self) -> None:
@@ -119,7 +121,8 @@ class TransactionalOutbox:
     def begin(self) -> None:
         if self._producer is None or self._suspicious:
             self.renew()
-        with _lost_unless_clean():
+        self._began_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        with self._lost_unless_clean():
             self._live().begin_transaction()
 
     def produce(
@@ -137,7 +140,7 @@ class TransactionalOutbox:
 
     def commit(self, offsets: Sequence[TopicPartition] | None = None, consumer: Consumer | None = None) -> None:
         producer = self._live()
-        with _lost_unless_clean():
+        with self._lost_unless_clean():
             if offsets and consumer is not None:
                 crash_point("transaction.before_offsets")
                 # Fetched anew each time: stale group metadata would fence us, missing metadata would fence nobody.
@@ -151,6 +154,18 @@ class TransactionalOutbox:
             with self._suspected_if_slow():
                 producer.commit_transaction(_CALL_TIMEOUT_S)
             crash_point("transaction.after_commit")
+
+    @contextlib.contextmanager
+    def _lost_unless_clean(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            open_s = time.clock_gettime(time.CLOCK_BOOTTIME) - self._began_s
+            if error.args[0].code() in _EPOCH_CODES and open_s >= TRANSACTION_TIMEOUT_MS / 1000:
+                # The brokers end a transaction that is too old the way a successor does, by a higher epoch: we were
+                # frozen or they were away. If there is a successor, one of us ends at its next commit.
+                raise TransactionLost(f"the transaction was open for {open_s:.0f} s, too long") from error
+            raise _lost(error) from error
 
     @contextlib.contextmanager
     def _suspected_if_slow(self) -> Iterator[None]:

@@ -30,6 +30,7 @@ _BATCH_RECORDS = 5_000
 _IDLE_POLL_S = 1.0
 _CATALOG_WAIT_S = 5.0
 _LAG_EVERY_S = 1.0
+_LOOK_AROUND_S = 0.5
 _SETTLE_AFTER_S = 3.0
 """Idle time after which the committed offset moves over the transaction markers behind the last record."""
 
@@ -71,6 +72,7 @@ class EnrichStage:
                 try:
                     self._step(reader, stop)
                 except Retry as reason:
+                    self._placed = False  # what was read and not committed is read again
                     self._wait(reader, reason, stop)
                 except Fenced:
                     raise
@@ -78,7 +80,9 @@ class EnrichStage:
                     REOPENED.labels(STAGE).inc()
                     self._status.detail(last_reopen=str(reason))
                     self._producer_lost, self._placed = True, False
-                    self._wait(reader, Retry(str(reason)), stop)
+                    # Long enough to learn from the group whether somebody sits in our place: a zombie that renews
+                    # its producer would fence its successor.
+                    self._wait(reader, Retry(str(reason), after_s=_LOOK_AROUND_S), stop)
             self._status.stopping()
         finally:
             self._outbox.close()
@@ -209,7 +213,7 @@ class EnrichStage:
         """Back off with the partitions paused; polling keeps us in the group and serves rebalances."""
         RETRIES.labels(STAGE).inc()
         self._status.waiting(str(reason))
-        until_s = time.monotonic() + self._next_wait_s()
+        until_s = time.monotonic() + max(self._next_wait_s(), reason.after_s or 0)
         paused = reader.assignment()
         with contextlib.suppress(KafkaException):
             reader.pause(paused)
