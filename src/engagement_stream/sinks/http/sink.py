@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import ConfigurationError, Retry
@@ -59,7 +60,7 @@ class HttpSink:
             url,
             connections=_CONNECTIONS,
             timeout_s=min(settings.timeout_s, _LONGEST_REQUEST_S),
-            hidden=(secret, token),
+            hidden=(secret, token, urlsplit(url).password or ""),
         )
         self._pool: ThreadPoolExecutor | None = None
         self._settings = settings
