@@ -1,0 +1,1 @@
+"""PostgreSQL to Kafka, exactly once: the first copy and the live stream of one replication slot."""
