@@ -52,10 +52,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Gather:
-    """How much the runner gathers before it calls `write`: up to `max_records`, for at most `linger_s`."""
+    """How much the runner gathers before it calls `write`: up to `max_records`, for at most `linger_s`.
+
+    Or until there are `max_bytes` of them; one chunk of the consumer may come on top.
+    """
 
     max_records: int
     linger_s: float
+    max_bytes: int = 32 << 20
 
 
 class Road(Protocol):

@@ -23,11 +23,12 @@ class _Part:
 
 
 class Pending:
-    """What the runner holds between polling and writing."""
+    """What the runner holds between polling and writing; `starts`: where each partition goes on from."""
 
-    def __init__(self) -> None:
-        self._parts: dict[int, _Part] = {}
+    def __init__(self, starts: Mapping[int, int] | None = None) -> None:
+        self._parts = {partition: _Part(start, start) for partition, start in (starts or {}).items()}
         self.records = 0
+        self.bytes = 0
         self.since_s = 0.0
         """Monotonic time at which the oldest pending record came."""
         self._idle_since_s: float | None = None
@@ -37,11 +38,6 @@ class Pending:
         """No records wait."""
         return self.records == 0
 
-    def restart(self, starts: Mapping[int, int]) -> None:
-        """Forget everything; go on from these offsets."""
-        self.__init__()  # type: ignore[misc]  # the one place that resets it
-        self._parts = {partition: _Part(start, start) for partition, start in starts.items()}
-
     def add(self, message: Message, now_s: float) -> None:
         """A record was read. Below the position (a seek's leftovers) it is passed over."""
         partition, offset = message.partition() or 0, message.offset() or 0
@@ -50,8 +46,10 @@ class Pending:
             return
         if self.records == 0:
             self.since_s = now_s
+        value = message.value() or b""
         part.offsets.append(offset)
-        part.values.append(message.value() or b"")
+        part.values.append(value)
+        self.bytes += len(value)
         part.end = offset + 1
         self.records += 1
 
@@ -63,29 +61,35 @@ class Pending:
             if self._idle_since_s is None:
                 self._idle_since_s = now_s
 
+    def room(self, gather: Gather) -> int:
+        """How many records more are wanted; 0 or less: it is enough."""
+        return gather.max_records - self.records if self.bytes < gather.max_bytes else 0
+
     def due(self, gather: Gather, now_s: float) -> bool:
         """Whether it is time to write."""
         if self.records:
-            return self.records >= gather.max_records or now_s - self.since_s >= gather.linger_s
+            return self.room(gather) <= 0 or now_s - self.since_s >= gather.linger_s
         return self._idle_since_s is not None and now_s - self._idle_since_s >= _IDLE_MARKERS_S
 
     def slices(self) -> list[Slice]:
-        """Everything that waits, one slice a partition."""
+        """Everything that waits, one slice a partition; what is added later does not change it."""
         return [
-            Slice(number, part.prev, part.end, part.offsets, part.values)
+            Slice(number, part.prev, part.end, part.offsets.copy(), part.values.copy())
             for number, part in self._parts.items()
             if part.end > part.prev
         ]
 
     def done(self, durable: Mapping[int, int]) -> None:
         """Forget what is durable."""
-        self._idle_since_s = None
         for number, offset in durable.items():
             part = self._parts[number]
             rest = Slice(number, part.prev, part.end, part.offsets, part.values).after(offset)
             self.records -= len(part.offsets) - len(rest.offsets)
+            self.bytes -= sum(map(len, part.values)) - sum(map(len, rest.values))
             part.prev, part.offsets, part.values = offset, rest.offsets, rest.values
             part.end = max(part.end, offset)
+        if all(part.end == part.prev for part in self._parts.values()):
+            self._idle_since_s = None
 
     def positions(self) -> dict[int, int]:
         """Durable position of each partition."""

@@ -26,7 +26,10 @@ _NOT_OURS = frozenset(
 
 
 class KafkaRoad:
-    """Implements `sinks.base.Road` on the runner's consumer."""
+    """Implements `sinks.base.Road` on the runner's consumer.
+
+    Only on the runner's thread: librdkafka's query for watermarks never returns while another thread polls (tried).
+    """
 
     def __init__(self, kafka: KafkaSettings, consumer: Consumer) -> None:
         self._kafka = kafka

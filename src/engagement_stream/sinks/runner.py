@@ -26,6 +26,8 @@ from engagement_stream.sinks.road import KafkaRoad
 
 _IDLE_POLL_S = 1.0
 _LAG_EVERY_S = 1.0
+_CHUNK_RECORDS = 1_000
+"""Taken from the consumer at a time, so that a batch of huge records is noticed before it fills the memory."""
 
 
 class SinkStage:
@@ -43,6 +45,7 @@ class SinkStage:
         self._status, self._metrics = status, metrics
         self._backoff = backoff or Backoff()
         self._failures = 0
+        self._reopened = 0
         self._assigned: list[int] = []
         self._open = False
         self._pending = Pending()
@@ -64,6 +67,9 @@ class SinkStage:
                     REOPENED.labels(self._sink.name).inc()
                     self._status.detail(last_reopen=str(reason))
                     self._drop()
+                    # Opening succeeds each time, so what grows the wait is how often it had to be done in a row.
+                    self._failures = self._reopened
+                    self._reopened += 1
                     self._wait(reader, Retry(str(reason)), stop)
             self._status.stopping()
             with contextlib.suppress(Retry, Reopen):
@@ -89,7 +95,7 @@ class SinkStage:
     def _open_sink(self, reader: Consumer, road: KafkaRoad) -> None:
         partitions = list(self._assigned)
         starts = self._sink.open(partitions, road)
-        self._pending.restart(starts)
+        self._pending = Pending(starts)
         reader.assign([TopicPartition(self._kafka.enriched_topic, p, starts[p]) for p in partitions])
         self._open = True
         self._healthy()
@@ -99,11 +105,15 @@ class SinkStage:
         gather = self._sink.gather
         if self._pending.empty:
             self._take(reader.poll(_IDLE_POLL_S))
-        room = gather.max_records - self._pending.records
-        if room > 0 and not self._pending.empty:
-            rest_s = max(self._pending.since_s + gather.linger_s - time.monotonic(), 0.0)
-            for message in reader.consume(room, rest_s) or ():
+        while not self._pending.empty and (room := self._pending.room(gather)) > 0:
+            rest_s = self._pending.since_s + gather.linger_s - time.monotonic()
+            # In short turns, so that neither a stop nor a long gathering time waits for the other.
+            asked = min(room, _CHUNK_RECORDS)
+            messages = reader.consume(asked, min(max(rest_s, 0.0), _IDLE_POLL_S)) or []
+            for message in messages:
                 self._take(message)
+            if len(messages) < asked:
+                return
 
     def _take(self, message: Message | None) -> None:
         if message is None:
@@ -122,6 +132,7 @@ class SinkStage:
         self._pending.done(receipt.durable)
         self._metrics.durable(receipt.records, receipt.commit_ts_us)
         self._status.progress(receipt.records)
+        self._reopened = 0
         self._healthy()
 
     def _wait(self, reader: Consumer, reason: Retry, stop: threading.Event) -> None:
@@ -135,7 +146,8 @@ class SinkStage:
         with contextlib.suppress(KafkaException):
             reader.pause(paused)
         while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
-            self._take(reader.poll(min(left_s, 0.2)))
+            with contextlib.suppress(Retry):  # we are waiting already
+                self._take(reader.poll(min(left_s, 0.2)))
         still = {(p.topic, p.partition) for p in reader.assignment()}
         with contextlib.suppress(KafkaException):
             reader.resume([p for p in paused if (p.topic, p.partition) in still])
@@ -179,5 +191,6 @@ class SinkStage:
     def _on_revoke(self, reader: Consumer, _partitions: Sequence[TopicPartition]) -> None:
         self._sink.close()
         self._drop()
+        self._metrics.lag(dict.fromkeys(self._assigned, 0))  # from now on somebody else's to tell
         self._assigned = []
         reader.unassign()
