@@ -325,8 +325,8 @@ def test_the_road_tells_positions_and_reads_the_log_again(road: Road) -> None:
         {0: Checkpoint(2, "here"), 1: Checkpoint(2, "here")},
         [b"00000000", b"00000004"],
     ]
-    (letter,) = (message for number in range(4) for message in read_range(road.kafka, road.kafka.dlq_topic, number, 0))
-    assert (letter.key(), letter.value()) == (f"memory/{road.kafka.enriched_topic}/0/1".encode(), b"x")
+    letters = [m for number in range(4) for m in read_range(road.kafka, road.kafka.dlq_topic, number, 0)]
+    assert {(m.key(), m.value()) for m in letters} == {(f"memory/{road.kafka.enriched_topic}/0/1".encode(), b"x")}
 
 
 def test_idle_costs_next_to_nothing(road: Road) -> None:

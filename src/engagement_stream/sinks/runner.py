@@ -189,6 +189,9 @@ class SinkStage:
         self._assigned = sorted(p.partition for p in partitions)
 
     def _on_revoke(self, reader: Consumer, _partitions: Sequence[TopicPartition]) -> None:
+        # librdkafka remembers a pause beyond the assignment (tried): who gets the partition back would wait for ever.
+        with contextlib.suppress(KafkaException):
+            reader.resume(reader.assignment())
         self._sink.close()
         self._drop()
         self._metrics.lag(dict.fromkeys(self._assigned, 0))  # from now on somebody else's to tell

@@ -26,7 +26,7 @@ from engagement_stream.sinks.redis.fold import Folded, decode_event, fold
 from engagement_stream.sinks.redis.keys import partitions_key, position_key, tag
 from engagement_stream.sinks.redis.place import resume_at, server_findings
 
-PIECE_RECORDS = 1_000
+PIECE_RECORDS = 500
 """Records per script: some milliseconds of the server's one thread, and within what Lua's `unpack` takes."""
 
 _HINT_EVERY_S = 1.0
