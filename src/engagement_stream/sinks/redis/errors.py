@@ -8,6 +8,7 @@ from redis import exceptions as foreign
 from engagement_stream.errors import Fatal, Reopen, Retry
 
 _NOT_NOW = (
+    OSError,
     foreign.ConnectionError,  # refused, reset, LOADING, wrong password: all of it may be mended over there
     foreign.TimeoutError,
     foreign.OutOfMemoryError,

@@ -16,6 +16,8 @@ from typing import Any, Self
 import msgspec
 from redis import asyncio as redis
 from redis import exceptions as foreign
+from redis.asyncio.retry import Retry as ClientRetry
+from redis.backoff import NoBackoff
 
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.redis.errors import translated
@@ -99,7 +101,10 @@ class RedisReader:
         self._window_s = settings.window_minutes * 60
         self._now_s = now_s
         self._client = redis.Redis.from_url(
-            settings.url.get_secret_value(), socket_timeout=5.0, socket_connect_timeout=5.0
+            settings.url.get_secret_value(),
+            socket_timeout=5.0,
+            socket_connect_timeout=5.0,
+            retry=ClientRetry(NoBackoff(), 1),  # once: a connection that was cut while idle; then the asker is told
         )
         self._top = ""
         self._stats = ""
@@ -111,7 +116,7 @@ class RedisReader:
         if limit < 1:
             return []
         answers = await self._ask("top", "window", self._now(), self._window_s, limit)
-        rows = [row for answer in answers for row in _decode_top(answer)]
+        rows = [row for _, answer in answers for row in _decode_top(answer)]
         best = nlargest(limit, rows, key=lambda row: (row[1], row[0]))
         return [
             TopContent(
@@ -131,10 +136,12 @@ class RedisReader:
         """None for a content that no event was seen of."""
         content_id = str(content_id)
         answers = await self._ask("stats", f"content:{content_id}", self._now(), self._window_s, content_id)
-        found = next((answer for answer in answers if answer is not None), None)
+        found = next(((partition, answer) for partition, answer in answers if answer is not None), None)
         if found is None:
             return None
-        flat, users, window_events, window_ms, last = found
+        partition, (flat, window_events, window_ms, last) = found
+        with translated():
+            users = await self._client.pfcount(f"{tag(self._settings.prefix, partition)}users:{content_id}")
         held = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
         count = {
             name: int(held[name]) for name in ("events", "play", "pause", "finish", "click", "untyped", "timed", "ms")
@@ -201,8 +208,8 @@ class RedisReader:
     def _now(self) -> int:
         return floor_bucket(int(self._now_s() * 1e6))
 
-    async def _ask(self, script: str, key: str, *arguments: str | int) -> Sequence[Any]:
-        """The script's answer for each partition; a server that forgot the script is told it again."""
+    async def _ask(self, script: str, key: str, *arguments: str | int) -> list[tuple[int, Any]]:
+        """Each partition with the script's answer; a server that forgot the script is told it again."""
         with translated():
             partitions = await self._known_partitions()
             if not self._stats:
@@ -215,14 +222,14 @@ class RedisReader:
 
     async def _ask_once(
         self, partitions: Sequence[int], script: str, key: str, arguments: Sequence[str | int]
-    ) -> Sequence[Any]:
+    ) -> list[tuple[int, Any]]:
         digest = self._top if script == "top" else self._stats
         async with self._client.pipeline(transaction=False) as pipe:
             for partition in partitions:
                 start = tag(self._settings.prefix, partition)
                 pipe.evalsha_ro(digest, 1, start + key, start, *map(str, arguments))
-            answers: Sequence[Any] = await pipe.execute()
-        return answers
+            answers = await pipe.execute()
+        return list(zip(partitions, answers, strict=True))
 
     async def _load(self) -> None:
         self._top, self._stats = await asyncio.gather(self._client.script_load(_TOP), self._client.script_load(_STATS))

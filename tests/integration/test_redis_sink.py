@@ -1,0 +1,236 @@
+"""The Redis sink when the server does what servers do: die, forget, fill up; and when a stranger interferes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from engagement_stream.errors import Fatal, Reopen, Retry
+from engagement_stream.settings import RedisSettings
+from engagement_stream.sinks.redis import RedisSink
+from engagement_stream.stack.ports import free_port
+from engagement_stream.stack.valkey import ValkeyServer
+from tests.fixtures.engagements import COMMIT_TS_US, content_id, record
+from tests.fixtures.proxy import Proxy
+from tests.fixtures.redis_model import folded, found
+from tests.fixtures.road import MemoryLog
+from tests.fixtures.stack import running, unique
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """Sees what the sink wrote."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+def right(client: redis.Redis, log: MemoryLog, settings: RedisSettings) -> bool:
+    """Redis holds exactly what the log adds up to."""
+    values = [value for _, value in log.records[0]]
+    wanted = folded(values, window_s=settings.window_minutes * 60, keep=settings.recent_events)
+    here = found(client)
+    # An estimate; that it is the same however the log is cut is the property test's to say.
+    here.users, wanted.users = {}, {}
+    return here == wanted
+
+
+def filled(events: int) -> MemoryLog:
+    """A log over some contents and some minutes."""
+    log = MemoryLog()
+    log.append(0, [record(n, content=n % 7, commit_ts_us=COMMIT_TS_US + n * 500_000) for n in range(1, events + 1)])
+    return log
+
+
+def deliver(sink: RedisSink, log: MemoryLog, settings: RedisSettings | None = None) -> None:
+    """From where it opens to the end, as one slice."""
+    start = sink.open([0], log.road())[0]
+    if start < log.ends[0]:
+        assert sink.write([log.slice(0, start)]).durable == {0: log.ends[0]}
+
+
+def test_a_batch_larger_than_a_script_takes_is_applied_in_pieces(
+    redis_settings: RedisSettings, client: redis.Redis
+) -> None:
+    """Each with its own place in the log."""
+    log = filled(2_600)
+    sink = RedisSink(redis_settings)
+    start = sink.open([0], log.road())[0]
+    receipt = sink.write([log.slice(0, start)])
+    assert receipt.records == len(receipt.commit_ts_us) == 2_600
+    assert right(client, log, redis_settings)
+    assert client.hget("engagement:{0}:position", "fence") == str(log.ends[0])
+    sink.close()
+
+
+def test_a_server_killed_in_the_middle_goes_on_from_what_it_kept(stack_dir: Path) -> None:
+    """Its append-only file may miss the last second; fence and totals miss the same."""
+    with running(ValkeyServer(stack_dir / unique("valkey"), free_port())) as server:
+        settings = RedisSettings(url=SecretStr(server.redis_url))
+        client = redis.Redis.from_url(server.redis_url, decode_responses=True)
+        log = filled(300)
+        sink = RedisSink(settings)
+        position = sink.open([0], log.road())[0]
+        for end in (100, 200):
+            position = sink.write([log.slice(0, position, end)]).durable[0]
+        server.kill()
+        with pytest.raises(Retry):
+            sink.write([log.slice(0, position)])
+        server.start()
+        with pytest.raises(Reopen):  # the scripts are gone, so everything may be
+            sink.write([log.slice(0, position)])
+        deliver(sink, log)
+        assert right(client, log, settings)
+        sink.close()
+        client.close()
+
+
+def test_a_flushed_server_is_filled_again_from_the_log(redis_settings: RedisSettings, client: redis.Redis) -> None:
+    """Found by the next write; nobody has to tell."""
+    log = filled(50)
+    sink = RedisSink(redis_settings)
+    deliver(sink, log)
+    log.append(0, [record(51)])
+    client.flushdb()
+    with pytest.raises(Reopen, match="Redis stands at 0"):
+        sink.write([log.slice(0, 51)])
+    deliver(sink, log)
+    assert right(client, log, redis_settings)
+    sink.close()
+
+
+def test_a_flushed_server_halts_when_the_log_no_longer_begins_at_its_beginning(
+    redis_settings: RedisSettings, client: redis.Redis
+) -> None:
+    """Lifetime totals cannot be counted from what is left; the remedy works as it is written."""
+    log = filled(50)
+    log.trimmed[0] = 10
+    sink = RedisSink(redis_settings)
+    with pytest.raises(Fatal, match="begins only at 10") as raised:
+        sink.open([0], log.road())
+    command = raised.value.remedy.rsplit("run: ", 1)[1]
+    assert command == "HSET engagement:{0}:position fence 10"
+    client.hset("engagement:{0}:position", "fence", 10)
+    assert sink.open([0], log.road()) == {0: 10}
+    sink.close()
+
+
+def test_forgotten_scripts_are_loaded_again(redis_settings: RedisSettings, client: redis.Redis) -> None:
+    """SCRIPT FLUSH, or a failover to a replica that never saw them."""
+    log = filled(20)
+    sink = RedisSink(redis_settings)
+    sink.open([0], log.road())
+    client.script_flush()
+    with pytest.raises(Reopen):
+        sink.write([log.slice(0, 0)])
+    deliver(sink, log)
+    assert right(client, log, redis_settings)
+    sink.close()
+
+
+def test_a_full_server_is_waited_for(stack_dir: Path) -> None:
+    """Out of memory: nothing is written, not even in part, and the fence stays."""
+    with running(ValkeyServer(stack_dir / unique("valkey"), free_port())) as server:
+        settings = RedisSettings(url=SecretStr(server.redis_url))
+        client = redis.Redis.from_url(server.redis_url, decode_responses=True)
+        log = filled(100)
+        sink = RedisSink(settings)
+        sink.open([0], log.road())
+        sink.write([log.slice(0, 0, 40)])
+        client.config_set("maxmemory", "1mb")
+        before = found(client)
+        with pytest.raises(Retry, match="maxmemory"):
+            sink.write([log.slice(0, 40)])
+        assert found(client) == before
+        client.config_set("maxmemory", "0")
+        sink.write([log.slice(0, 40)])
+        assert right(client, log, settings)
+        client.config_set("maxmemory", "1gb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        with pytest.raises(Fatal, match="evicts"):
+            sink.open([0], log.road())
+        sink.close()
+        client.close()
+
+
+def test_a_server_that_does_not_answer_is_given_up_after_a_while(
+    redis_settings: RedisSettings, valkey_server: ValkeyServer, client: redis.Redis
+) -> None:
+    """The connection stays open and nothing comes."""
+    proxy = Proxy(valkey_server.port)
+    database = redis_settings.url.get_secret_value().rsplit("/", 1)[1]
+    log = filled(20)
+    sink = RedisSink(RedisSettings(url=SecretStr(f"redis://127.0.0.1:{proxy.port}/{database}")))
+    sink.open([0], log.road())
+    proxy.blackhole()
+    with pytest.raises(Retry):
+        sink.write([log.slice(0, 0)])
+    proxy.heal()
+    sink.write([log.slice(0, 0)])
+    assert right(client, log, redis_settings)
+    sink.close()
+    proxy.close()
+
+
+def test_a_script_that_broke_off_is_never_repeated(redis_settings: RedisSettings, client: redis.Redis) -> None:
+    """A stranger's key in the way stops the script in the middle: halt, and the remedy works as it is written."""
+    log = filled(20)
+    sink = RedisSink(redis_settings)
+    sink.open([0], log.road())
+    client.set(f"engagement:{{0}}:recent:{content_id(3)}", "a stranger's")
+    with pytest.raises(Fatal, match="refuses"):
+        sink.write([log.slice(0, 0)])
+    with pytest.raises(Fatal, match="broke off") as raised:
+        sink.open([0], log.road())
+    assert "engagement:{0}:*" in raised.value.remedy
+    client.delete(*client.scan_iter("engagement:{0}:*"))
+    deliver(sink, log)
+    assert right(client, log, redis_settings)
+    sink.close()
+
+
+def test_a_longer_window_keeps_the_totals(redis_settings: RedisSettings, client: redis.Redis) -> None:
+    """And a shorter one lets go with the next batch."""
+    log = filled(2_000)
+    deliver(RedisSink(redis_settings.model_copy(update={"window_minutes": 5})), log)
+    shorter = redis_settings.model_copy(update={"window_minutes": 1})
+    log.append(0, [record(2_001, content=1, commit_ts_us=COMMIT_TS_US + 1_000_000_000)])
+    sink = RedisSink(shorter)
+    deliver(sink, log)
+    assert right(client, log, shorter)
+    sink.close()
+
+
+_DIES = """
+import os, sys
+from pydantic import SecretStr
+from engagement_stream.settings import RedisSettings
+from tests.integration.test_redis_sink import deliver, filled
+from engagement_stream.sinks.redis import RedisSink
+deliver(RedisSink(RedisSettings(url=SecretStr(sys.argv[1]))), filled(1_200))
+"""
+
+
+@pytest.mark.parametrize("step", ["redis.before_open", "redis.after_open", "redis.before_script", "redis.after_script"])
+def test_a_process_killed_at_any_step_loses_and_doubles_nothing(
+    redis_settings: RedisSettings, client: redis.Redis, step: str
+) -> None:
+    """The next one goes on from the fence."""
+    root = Path(__file__).parents[2]
+    process = subprocess.run(
+        [sys.executable, "-c", _DIES, redis_settings.url.get_secret_value()],
+        env=os.environ | {"ENGAGEMENT_CRASH_AT": step, "PYTHONPATH": f"{root}:{root / 'src'}"},
+        cwd=root,
+        timeout=60,
+    )
+    assert process.returncode == -signal.SIGKILL
+    log = filled(1_200)
+    sink = RedisSink(redis_settings)
+    deliver(sink, log)
+    assert right(client, log, redis_settings)
+    sink.close()
