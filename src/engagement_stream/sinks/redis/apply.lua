@@ -25,6 +25,35 @@ local clock_us = math.max(tonumber(state[2] or 0), batch[1])
 local window_from = math.floor(clock_us / 10000000) * 10 - window_s
 local buckets, window, window_ms = tag .. 'buckets', tag .. 'window', tag .. 'window-ms'
 
+-- A call costs more than what it does, so the window is changed for many contents at a time (`unpack` takes some thousand).
+local function shift(ids, events, ms, sign)
+  for first = 1, #ids, 1000 do
+    local last = math.min(first + 999, #ids)
+    local counts = redis.call('ZMSCORE', window, unpack(ids, first, last))
+    local sums = redis.call('HMGET', window_ms, unpack(ids, first, last))
+    local ranked, timed, gone = {}, {}, {}
+    for i = first, last do
+      local left = tonumber(counts[i - first + 1] or 0) + sign * events[i]
+      if left > 0 then
+        ranked[#ranked + 1] = left
+        ranked[#ranked + 1] = ids[i]
+        timed[#timed + 1] = ids[i]
+        timed[#timed + 1] = tonumber(sums[i - first + 1] or 0) + sign * ms[i]
+      else
+        gone[#gone + 1] = ids[i]
+      end
+    end
+    if #ranked > 0 then
+      redis.call('ZADD', window, unpack(ranked))
+      redis.call('HSET', window_ms, unpack(timed))
+    end
+    if #gone > 0 then
+      redis.call('ZREM', window, unpack(gone))
+      redis.call('HDEL', window_ms, unpack(gone))
+    end
+  end
+end
+
 -- Take what left the window out of the running sums. A batch pays for whole buckets up to a budget, so that one after a
 -- long pause does not block the server; what stays over is passed over by readers and paid for by the next batch.
 local function let_go()
@@ -39,27 +68,26 @@ local function let_go()
   for _, start in ipairs(stale) do
     if budget <= 0 then return end
     local held = redis.call('HGETALL', tag .. 'bucket:' .. start)
-    local gone = {}
+    local ids, events, ms, ms_of = {}, {}, {}, {}
     for i = 1, #held, 2 do
-      local content, amount = held[i], tonumber(held[i + 1])
-      if string.sub(content, -3) == ':ms' then
-        redis.call('HINCRBY', window_ms, string.sub(content, 1, -4), -amount)
-      elseif tonumber(redis.call('ZINCRBY', window, -amount, content)) <= 0 then
-        gone[#gone + 1] = content
+      if string.sub(held[i], -3) == ':ms' then
+        ms_of[string.sub(held[i], 1, -4)] = tonumber(held[i + 1])
+      else
+        ids[#ids + 1] = held[i]
+        events[#ids] = tonumber(held[i + 1])
       end
     end
-    for _, content in ipairs(gone) do -- who left with the last event leaves no zero behind
-      redis.call('ZREM', window, content)
-      redis.call('HDEL', window_ms, content)
-    end
+    for i, id in ipairs(ids) do ms[i] = ms_of[id] or 0 end
+    shift(ids, events, ms, -1)
     redis.call('UNLINK', tag .. 'bucket:' .. start)
     redis.call('ZREM', buckets, start)
-    budget = budget - #held / 2
+    budget = budget - #ids
   end
 end
 let_go()
 
-local bucket_seen = {}
+local by_bucket = {} -- start -> {fields, amounts}
+local entered, entered_events, entered_ms = {}, {}, {}
 for _, content in ipairs(batch[3]) do
   local id, added, description, users, recent, seen = unpack(content)
   local key = tag .. 'content:' .. id
@@ -92,19 +120,34 @@ for _, content in ipairs(batch[3]) do
   for _, part in ipairs(seen) do
     local start = part[1]
     if start > window_from then
-      local bucket = tag .. 'bucket:' .. start
-      if not bucket_seen[start] then
-        redis.call('ZADD', buckets, start, start)
-        bucket_seen[start] = true
-      end
-      redis.call('HINCRBY', bucket, id, part[2])
-      if part[3] ~= 0 then redis.call('HINCRBY', bucket, id .. ':ms', part[3]) end
+      local bucket = by_bucket[start] or {{}, {}}
+      by_bucket[start] = bucket
+      local at = #bucket[1]
+      bucket[1][at + 1], bucket[2][at + 1] = id, part[2]
+      if part[3] ~= 0 then bucket[1][at + 2], bucket[2][at + 2] = id .. ':ms', part[3] end
       events, ms = events + part[2], ms + part[3]
     end
   end
   if events > 0 then
-    redis.call('ZINCRBY', window, events, id)
-    if ms ~= 0 then redis.call('HINCRBY', window_ms, id, ms) end
+    entered[#entered + 1] = id
+    entered_events[#entered], entered_ms[#entered] = events, ms
+  end
+end
+
+shift(entered, entered_events, entered_ms, 1)
+for start, bucket in pairs(by_bucket) do
+  local key = tag .. 'bucket:' .. start
+  redis.call('ZADD', buckets, start, start)
+  local fields, amounts = bucket[1], bucket[2]
+  for first = 1, #fields, 1000 do
+    local last = math.min(first + 999, #fields)
+    local held = redis.call('HMGET', key, unpack(fields, first, last))
+    local set = {}
+    for i = first, last do
+      set[#set + 1] = fields[i]
+      set[#set + 1] = tonumber(held[i - first + 1] or 0) + amounts[i]
+    end
+    redis.call('HSET', key, unpack(set))
   end
 end
 
