@@ -96,8 +96,8 @@ class CopySession:
             filenode, _content = self._row("filenodes")
         if filenode != copy.filenode:
             raise Fatal(
-                "engagement_events was truncated or rewritten (TRUNCATE, VACUUM FULL, ALTER TABLE) while the first copy "
-                "was interrupted: which of its rows were there before cannot be told any more",
+                "engagement_events was truncated or rewritten (TRUNCATE, VACUUM FULL, ALTER TABLE) while the first "
+                "copy was interrupted: which of its rows were there before cannot be told any more",
                 remedy=_REMEDY,
             )
         try:

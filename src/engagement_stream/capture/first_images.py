@@ -2,7 +2,8 @@
 
 The copy goes through the snapshot's events by id. A live update or delete of an event that it has not reached yet
 must first tell the event as it was (its `before`), because a copy that has to go on after a crash will not find it
-any more; and the copy must then pass it over. Ids behind the copy, and ids above the snapshot's highest, need no memory.
+any more; and the copy must then pass it over. Ids behind the copy need no memory, nor do those above the snapshot's
+highest.
 """
 
 from collections.abc import Iterable

@@ -100,6 +100,12 @@ def _copy_session(postgres: PostgresSettings, copy: Copy, kept: CopySession | No
     return copy_session
 
 
+def _check_untouched(before: tuple[int, int], after: tuple[int, int]) -> None:
+    # TRUNCATE and rewrites do not respect snapshots: an older one sees an empty table afterwards.
+    if before != after:
+        raise Retry("the tables were rewritten or truncated while the slot was being made; making it anew")
+
+
 def _create(
     postgres: PostgresSettings,
     outbox: Outbox,
@@ -134,8 +140,7 @@ def _create(
     try:
         imported = copy_session.import_snapshot(slot.snapshot_name, slot.consistent_point)
         crash_point("capture.after_import")
-        if imported.filenodes != before:
-            raise Retry("the tables were rewritten or truncated while the slot was being made; making it anew")
+        _check_untouched(before, imported.filenodes)
     except BaseException:
         copy_session.close()
         raise

@@ -66,8 +66,8 @@ def check_slot(name: str, progress: Progress, slot: SlotState | None) -> None:
     # `unreserved` still works: the WAL is there, but not promised.
     if slot.wal_status == "lost" or slot.invalidation or slot.conflicting:
         raise Fatal(
-            f"replication slot {name} was invalidated ({slot.invalidation or slot.wal_status or 'conflict'}): the WAL after "
-            f"{format_lsn(progress.end_lsn)} was removed",
+            f"replication slot {name} was invalidated ({slot.invalidation or slot.wal_status or 'conflict'}): "
+            f"the WAL after {format_lsn(progress.end_lsn)} was removed",
             remedy=f"SELECT pg_drop_replication_slot('{name}'); then {start_over(progress)}",
         )
     if slot.confirmed_flush > progress.end_lsn:
@@ -83,8 +83,8 @@ def check_unused(name: str, slot: SlotState | None) -> None:
     if slot is not None:
         raise Fatal(
             f"replication slot {name} exists, but there is no record of what was delivered from it",
-            remedy="if Kafka's topics were lost, restore them; if this is another system's slot, set CAPTURE_SLOT to another "
-            f"name; only if nothing was ever delivered: SELECT pg_drop_replication_slot('{name}')",
+            remedy="if Kafka's topics were lost, restore them; if this is another system's slot, set CAPTURE_SLOT to "
+            f"another name; only if nothing was ever delivered: SELECT pg_drop_replication_slot('{name}')",
         )
 
 

@@ -20,7 +20,7 @@ _STATEMENT_TIMEOUT_MS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class SlotState:
-    """A row of pg_replication_slots, as far as it matters; columns that the version lacks are at their harmless value."""
+    """A row of pg_replication_slots, as far as it matters; what the version does not have is harmless."""
 
     plugin: str
     here: bool

@@ -83,8 +83,8 @@ def table_of(relation: Relation, connector: str, database: str) -> Table | None:
     if problem is not None:
         raise Fatal(
             f"{problem}, and enrichment needs it",
-            remedy=f"undo the change of {relation.schema}.{relation.name}; rows written meanwhile cannot be told without "
-            "that column: set CAPTURE_SLOT to a new name and CAPTURE_SNAPSHOT=never, then backfill from that time on",
+            remedy=f"undo the change of {relation.schema}.{relation.name}; rows written meanwhile lack it "
+            "for good: set CAPTURE_SLOT to a new name and CAPTURE_SNAPSHOT=never, then backfill from that time on",
         )
     names = [column.name for column in relation.columns]
     is_events = relation.name == EVENTS
