@@ -196,6 +196,16 @@ class SinkContract:
             successor.deliver()
             assert case.delivered() == once(1, 15)
 
+    def test_a_zombie_with_an_old_batch_writes_nothing(self, case: SinkCase, log: MemoryLog) -> None:
+        """Its batch ends long before the position of its successor, which must not be led astray either."""
+        with working(case, log) as zombie, working(case, log) as successor:
+            successor.deliver()
+            with contextlib.suppress(EngagementError):
+                zombie.offer({0: 6})
+            log.append(0, records(11, 15))
+            successor.deliver()
+            assert case.delivered() == once(1, 15)
+
     def test_a_zombie_in_the_middle_of_its_work_writes_nothing_twice(self, case: SinkCase, log: MemoryLog) -> None:
         """It had written before it froze."""
         with working(case, log) as zombie:

@@ -206,6 +206,22 @@ def test_a_longer_window_keeps_the_totals(redis_settings: RedisSettings, client:
     sink.close()
 
 
+def test_late_commits_around_the_window_s_edge_are_in_or_out_by_their_bucket(
+    redis_settings: RedisSettings, client: redis.Redis
+) -> None:
+    """Behind the partition's clock, each in a batch of its own."""
+    log = MemoryLog()
+    sink = RedisSink(redis_settings.model_copy(update={"window_minutes": 1}))
+    position = sink.open([0], log.road())[0]
+    for number, late_s in enumerate((0, 49, 50, 51, 59, 60, 61, 69, 70, 71), 1):
+        commit_ts_us = COMMIT_TS_US + (5 - late_s) * 1_000_000
+        log.append(0, [record(number, content=number, commit_ts_us=commit_ts_us)])
+        position = sink.write([log.slice(0, position)]).durable[0]
+    assert right(client, log, redis_settings.model_copy(update={"window_minutes": 1}))
+    assert len(found(client).window) == 4
+    sink.close()
+
+
 _DIES = """
 import os, sys
 from pydantic import SecretStr
