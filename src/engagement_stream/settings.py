@@ -135,7 +135,11 @@ class KafkaSettings(_Room):
 
     def client_config(self) -> dict[str, str]:
         """What every librdkafka client of ours needs to reach the brokers."""
-        config = {"bootstrap.servers": self.bootstrap_servers, "security.protocol": self.security_protocol}
+        config = {
+            "bootstrap.servers": self.bootstrap_servers,
+            "security.protocol": self.security_protocol,
+            "log_level": "2",  # what matters is an error of ours; a lost connection is told once, by the status
+        }
         if self.security_protocol.startswith("SASL"):
             config |= {
                 "sasl.mechanism": self.sasl_mechanism,

@@ -39,7 +39,6 @@ def consumer(kafka: KafkaSettings, group: str, **overrides: object) -> Consumer:
             "fetch.max.bytes": 32 << 20,
             "queued.min.messages": 20_000,
             "queued.max.messages.kbytes": 32_768,
-            "log_level": 2,  # connection failures are told once, by the stage's status
             **overrides,
         }
     )

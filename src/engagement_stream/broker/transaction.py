@@ -79,7 +79,6 @@ def plain_config(kafka: KafkaSettings) -> dict[str, object]:
         "socket.timeout.ms": _SOCKET_TIMEOUT_MS,
         "message.timeout.ms": TRANSACTION_TIMEOUT_MS,
         "socket.nagle.disable": True,
-        "log_level": 2,  # connection failures are told once, by the stage's status
     }
 
 
