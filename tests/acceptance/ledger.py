@@ -9,11 +9,11 @@ from dataclasses import dataclass, fields
 import msgspec
 import psycopg
 import redis
+from engagement_stream.sinks.bigquery.client import rest_client
 
 from engagement_stream.broker.consumer import read_range
 from engagement_stream.model.engagement import Engagement, decode_engagement, is_watermark
 from engagement_stream.settings import Settings
-from engagement_stream.sinks.bigquery.client import rest_client
 from engagement_stream.stack.receiver import ReceiverServer
 
 # What each event should be, computed by PostgreSQL itself in double precision.
