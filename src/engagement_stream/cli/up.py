@@ -23,6 +23,13 @@ from engagement_stream.pipeline.supervisor import Program, Supervisor
 from engagement_stream.settings import Settings
 
 _READY_WITHIN_S = 60.0
+_ADDRESSES = (
+    "DATABASE_URL",
+    "KAFKA_BOOTSTRAP_SERVERS",
+    "REDIS_URL",
+    "BIGQUERY_REST_ENDPOINT",
+    "EXTERNAL_API_URL",
+)
 _console = Console(highlight=False)
 
 
@@ -97,21 +104,16 @@ def _tell_when_ready(port: int, started_s: float, stop: threading.Event) -> None
 
 
 def _tell_where(port: int, environment: Mapping[str, str], logs: Path) -> None:
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    table.add_row("what is hot", f"curl http://localhost:{port}/top-content")
-    table.add_row("how it goes", f"curl http://localhost:{port}/health")
-    table.add_row("metrics", f"http://localhost:{port}/metrics/prometheus")
-    for name in (
-        "DATABASE_URL",
-        "KAFKA_BOOTSTRAP_SERVERS",
-        "REDIS_URL",
-        "BIGQUERY_REST_ENDPOINT",
-        "EXTERNAL_API_URL",
-    ):
-        if name in environment:
-            table.add_row(name, environment[name])
-    table.add_row("logs", str(logs))
-    _console.print(table)
+    lines = [
+        ("what is hot", f"curl http://localhost:{port}/top-content"),
+        ("how it goes", f"curl http://localhost:{port}/health"),
+        ("in a browser", f"http://localhost:{port}/"),
+        ("metrics", f"http://localhost:{port}/metrics/prometheus"),
+        *((name, environment[name]) for name in _ADDRESSES if name in environment),
+        ("logs", str(logs)),
+    ]
+    for name, value in lines:
+        _console.print(f"  {name:<26}{value}", soft_wrap=True)
     _console.print("Ctrl-C drains and stops everything.")
 
 
@@ -176,7 +178,7 @@ def _print_health(data_dir: Path, health: dict[str, object]) -> None:
     rows = stages.items() if isinstance(stages, dict) else ()
     for name, stage in rows:
         why = " ".join(part for part in (stage.get("reason"), stage.get("remedy")) if part)
-        table.add_row(name, str(stage.get("state")), str(stage.get("lag_records", "")), why)
+        table.add_row(name, str(stage.get("state")), _shown(stage.get("lag_records")), why)
     _console.print(table)
     servers = Table("server", "pid", "ports", "cpu %", "MB", box=None, padding=(0, 2))
     for part in status_of(data_dir):
@@ -188,3 +190,7 @@ def _print_health(data_dir: Path, health: dict[str, object]) -> None:
             f"{part.rss_bytes / 1e6:.0f}",
         )
     _console.print(servers)
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value)
