@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from engagement_stream.pipeline.process import EXIT_FENCED
 from engagement_stream.settings import KafkaSettings, PostgresSettings
 from tests.fixtures.capture import CaptureProcess, capture
 from tests.fixtures.capture_source import BusySource, assert_exactly_once, is_complete
@@ -115,7 +116,7 @@ def test_a_frozen_process_that_wakes_up_after_its_successor_took_over_writes_not
                 for _ in range(50):
                     source.step()
                 wait_until(lambda: is_complete(source, kafka_settings), 60, "everything has arrived")
-                if zombie.running and successor.running:
-                    zombie.stop()
+                assert zombie.wait_for_end() == EXIT_FENCED
+                assert successor.running
                 successor.stop()
         assert_exactly_once(source, kafka_settings)

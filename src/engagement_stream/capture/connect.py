@@ -6,7 +6,10 @@ and ends what a frozen predecessor left behind.
 """
 
 import contextlib
+import hashlib
+import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -29,40 +32,54 @@ SESSION_SETTINGS = {
 _WALSENDER_TIMEOUT_MS = 60_000
 """Longer than any call to Kafka of ours may take: between two of them we answer."""
 _CONNECT_TIMEOUT_S = 10
+_LONGEST_SLOT = 35
 
 
-def application_name(slot: str) -> str:
-    """What pg_stat_activity shows for our sessions (63 bytes are kept)."""
-    return f"engagement-capture:{slot}"[:63]
+@dataclass(frozen=True, slots=True)
+class Client:
+    """This process towards the source. `token` tells its sessions from those of other processes of the same slot."""
 
+    postgres: PostgresSettings
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
 
-def connect(
-    postgres: PostgresSettings, *, replication: bool = False, statement_timeout_ms: int = 0
-) -> psycopg.Connection:
-    """A new session in autocommit mode. Raises Retry with what a person can do where that is known."""
-    url = postgres.database_url.get_secret_value()
-    settings = SESSION_SETTINGS | {"statement_timeout": str(statement_timeout_ms)}
-    if replication:
-        settings |= {"wal_sender_timeout": str(_WALSENDER_TIMEOUT_MS)}
-    own = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    with translated():
-        try:
-            theirs = str(conninfo_to_dict(url).get("options") or "")
-        except psycopg.ProgrammingError:
-            raise Retry("DATABASE_URL is not a connection string that PostgreSQL's client understands") from None
-        return psycopg.connect(
-            url,
-            autocommit=True,
-            options=f"{theirs} {own}".strip(),
-            application_name=application_name(postgres.slot),
-            client_encoding="UTF8",
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=3,
-            tcp_user_timeout=30_000,
-            replication="database" if replication else None,
-        )
+    @property
+    def prefix(self) -> str:
+        """How the application_name of every session of this slot begins."""
+        slot = self.postgres.slot
+        if len(slot) > _LONGEST_SLOT:  # 63 bytes of an application_name are kept
+            slot = f"{slot[:20]}~{hashlib.sha256(slot.encode()).hexdigest()[:8]}"
+        return f"engagement-capture:{slot}:"
+
+    @property
+    def name(self) -> str:
+        """The application_name of this process's sessions."""
+        return self.prefix + self.token
+
+    def connect(self, *, replication: bool = False, statement_timeout_ms: int = 0) -> psycopg.Connection:
+        """A new session in autocommit mode. Raises Retry with what a person can do where that is known."""
+        url = self.postgres.database_url.get_secret_value()
+        settings = SESSION_SETTINGS | {"statement_timeout": str(statement_timeout_ms)}
+        if replication:
+            settings |= {"wal_sender_timeout": str(_WALSENDER_TIMEOUT_MS)}
+        own = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        with translated():
+            try:
+                theirs = str(conninfo_to_dict(url).get("options") or "")
+            except psycopg.ProgrammingError:
+                raise Retry("DATABASE_URL is not a connection string that PostgreSQL's client understands") from None
+            return psycopg.connect(
+                url,
+                autocommit=True,
+                options=f"{theirs} {own}".strip(),
+                application_name=self.name,
+                client_encoding="UTF8",
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+                tcp_user_timeout=30_000,
+                replication="database" if replication else None,
+            )
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Self
 
 from psycopg import pq, sql
 
-from engagement_stream.capture.connect import connect, result_error, translated
+from engagement_stream.capture.connect import Client, result_error, translated
 from engagement_stream.capture.copy_text import copy_row
 from engagement_stream.capture.pgoutput import Relation, Values
 from engagement_stream.capture.progress import Copy
@@ -21,7 +21,6 @@ from engagement_stream.capture.queries import QUERIES
 from engagement_stream.capture.snapshot import Snapshot
 from engagement_stream.errors import Fatal, Retry
 from engagement_stream.model.position import parse_lsn
-from engagement_stream.settings import PostgresSettings
 
 _LOCK_TIMEOUT_MS = 5_000
 _WAL_PAGE_BYTES = 8192
@@ -42,8 +41,8 @@ class Imported:
 class CopySession:
     """One REPEATABLE READ transaction; holds ACCESS SHARE, so that nobody rewrites or truncates the tables under it."""
 
-    def __init__(self, postgres: PostgresSettings) -> None:
-        self._connection = connect(postgres)
+    def __init__(self, client: Client) -> None:
+        self._connection = client.connect()
         self._pg = self._connection.pgconn
         self._poll = select.poll()
         self._poll.register(self._pg.socket, select.POLLIN)

@@ -6,10 +6,12 @@ is read. Every step that destroys something (dropping a half-made slot) follows 
 frozen process that wakes up between two steps is fenced before it can destroy what its successor made.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from engagement_stream.broker.transaction import Outbox
+from engagement_stream.capture.connect import Client
 from engagement_stream.capture.copying import CopySession, Imported
 from engagement_stream.capture.progress import Copy, Progress, ProgressTopic
 from engagement_stream.capture.session import Identity, ReplicationSession
@@ -17,7 +19,7 @@ from engagement_stream.capture.slot import check_cluster, check_slot, check_unus
 from engagement_stream.capture.source import Described, Source
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fenced, Retry
-from engagement_stream.settings import KafkaSettings, PostgresSettings
+from engagement_stream.settings import KafkaSettings
 
 FAILOVER_VERSION = 170_000
 
@@ -42,23 +44,29 @@ class Opened:
 
 
 def open_capture(
-    postgres: PostgresSettings,
+    client: Client,
     kafka: KafkaSettings,
     outbox: Outbox,
     kept: CopySession | None,
     waiting: Callable[[str], None],
+    *,
+    again: bool,
 ) -> Opened:
     """`kept`: the copying session of an earlier attempt of this process. `waiting` is told what blocks; it may raise.
 
-    Raises Retry, TransactionLost or Fatal.
+    `again`: this process has opened before. If another one's sessions are there now, that one took over while we
+    were frozen, and it would be wrong to take it back. Raises Retry, TransactionLost, Fenced or Fatal.
     """
+    postgres = client.postgres
+    if again:
+        _check_not_taken_over(client)
     crash_point("capture.before_fence")
     outbox.renew()
     crash_point("capture.after_fence")
-    source = Source(postgres)
+    source = Source(client)
     session: ReplicationSession | None = None
     try:
-        session = ReplicationSession(postgres)
+        session = ReplicationSession(client)
         keep = [session.backend_pid, *([kept.backend_pid] if kept is not None else [])]
         source.end_others(keep)
         crash_point("capture.after_ending_others")
@@ -70,13 +78,13 @@ def open_capture(
         if progress is None:
             check_unused(postgres.slot, source.slot())
         if progress is None or progress.phase == "creating":
-            return _create(postgres, outbox, topic, source, session, identity, tables, waiting)
+            return _create(client, outbox, topic, source, session, identity, tables, waiting)
         history = session.timeline_history(identity.timeline) if identity.timeline != progress.timeline else None
         check_cluster(progress, identity, history)
         check_slot(postgres.slot, progress, source.slot())
         opened = Opened(progress, resume.delivered, source, session, identity, tables)
         if progress.copy is not None:
-            opened.copy_session = _copy_session(postgres, progress.copy, kept)
+            opened.copy_session = _copy_session(client, progress.copy, kept)
     except BaseException:
         source.close()
         if session is not None:
@@ -85,13 +93,19 @@ def open_capture(
     return opened
 
 
-def _copy_session(postgres: PostgresSettings, copy: Copy, kept: CopySession | None) -> CopySession:
+def _check_not_taken_over(client: Client) -> None:
+    with contextlib.closing(Source(client)) as source:
+        if source.was_taken_over():
+            raise Fenced("another process has taken this slot over")
+
+
+def _copy_session(client: Client, copy: Copy, kept: CopySession | None) -> CopySession:
     if kept is not None and kept.alive and kept.consistent_point == copy.consistent_point:
         kept.stop_reading()
         return kept
     if kept is not None:
         kept.close()
-    copy_session = CopySession(postgres)
+    copy_session = CopySession(client)
     try:
         copy_session.filter_by(copy)
     except BaseException:
@@ -107,7 +121,7 @@ def _check_untouched(before: tuple[int, int], after: tuple[int, int]) -> None:
 
 
 def _create(
-    postgres: PostgresSettings,
+    client: Client,
     outbox: Outbox,
     topic: ProgressTopic,
     source: Source,
@@ -136,7 +150,7 @@ def _create(
             raise Fenced("another process made the slot first") from error
         raise
     crash_point("capture.after_slot")
-    copy_session = CopySession(postgres)
+    copy_session = CopySession(client)
     try:
         imported = copy_session.import_snapshot(slot.snapshot_name, slot.consistent_point)
         crash_point("capture.after_import")

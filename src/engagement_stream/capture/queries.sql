@@ -1,9 +1,13 @@
+-- name: other_processes
+SELECT count(*) FROM pg_stat_activity
+ WHERE starts_with(application_name, %(prefix)s) AND application_name <> %(name)s
+
 -- name: terminate_others
 -- Sessions that a frozen or dying predecessor of this slot left behind; waits until each is gone.
 SELECT pg_terminate_backend(pid, 5000)
   FROM pg_stat_activity
  WHERE pid <> pg_backend_pid() AND pid <> ALL (%(keep)s)
-   AND (application_name = %(name)s
+   AND (starts_with(application_name, %(prefix)s)
         OR pid = (SELECT active_pid FROM pg_replication_slots WHERE slot_name = %(slot)s))
 
 -- name: server

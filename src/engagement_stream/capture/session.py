@@ -13,10 +13,9 @@ from struct import Struct
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 
-from engagement_stream.capture.connect import connect, result_error, translated
+from engagement_stream.capture.connect import Client, result_error, translated
 from engagement_stream.errors import Retry
 from engagement_stream.model.position import format_lsn, parse_lsn
-from engagement_stream.settings import PostgresSettings
 
 XLOG_DATA = ord("w")
 KEEPALIVE = ord("k")
@@ -53,10 +52,10 @@ def keepalive(frame: memoryview) -> tuple[int, bool]:
 class ReplicationSession:
     """One walsender. Every failure raises Retry; the session is of no further use then."""
 
-    def __init__(self, postgres: PostgresSettings) -> None:
-        self._slot = postgres.slot
-        self._publication = postgres.publication
-        self._connection = connect(postgres, replication=True)
+    def __init__(self, client: Client) -> None:
+        self._slot = client.postgres.slot
+        self._publication = client.postgres.publication
+        self._connection = client.connect(replication=True)
         self._pg = self._connection.pgconn
         self._poll = select.poll()
         self._poll.register(self._pg.socket, select.POLLIN)
@@ -78,6 +77,8 @@ class ReplicationSession:
 
     def timeline_history(self, timeline: int) -> str:
         """The history file: a line for each former timeline with the LSN at which it was left."""
+        if timeline == 1:
+            return ""  # the first timeline has no history, and no file
         return self._row(b"TIMELINE_HISTORY %d" % timeline)[1]
 
     def create_slot(self, *, failover: bool, while_waiting: Callable[[], None]) -> CreatedSlot:

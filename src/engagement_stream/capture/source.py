@@ -6,13 +6,12 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from engagement_stream.capture.connect import application_name, connect, translated
+from engagement_stream.capture.connect import Client, translated
 from engagement_stream.capture.pgoutput import Column, Relation
 from engagement_stream.capture.queries import QUERIES
 from engagement_stream.capture.tables import CONTENT, EVENTS, misfit
 from engagement_stream.errors import Fatal, Retry
 from engagement_stream.model.position import parse_lsn
-from engagement_stream.settings import PostgresSettings
 
 OLDEST_VERSION = 140_000  # pgoutput passes logical messages on since 14
 _STATEMENT_TIMEOUT_MS = 20_000
@@ -45,17 +44,20 @@ class Described:
 class Source:
     """Every call raises Retry when the server does not answer; nothing here outlives its session."""
 
-    def __init__(self, postgres: PostgresSettings) -> None:
-        self._postgres = postgres
-        self._connection = connect(postgres, statement_timeout_ms=_STATEMENT_TIMEOUT_MS)
+    def __init__(self, client: Client) -> None:
+        self._client, self._postgres = client, client.postgres
+        self._connection = client.connect(statement_timeout_ms=_STATEMENT_TIMEOUT_MS)
 
     def close(self) -> None:
         self._connection.close()
 
+    def was_taken_over(self) -> bool:
+        """Whether another process has sessions for this slot. After our own start that is always a younger one."""
+        return bool(self._rows("other_processes", prefix=self._client.prefix, name=self._client.name)[0]["count"])
+
     def end_others(self, keep: Sequence[int]) -> None:
-        """End the sessions of older processes, and whoever holds the slot."""
-        name = application_name(self._postgres.slot)
-        gone = self._rows("terminate_others", keep=list(keep), name=name, slot=self._postgres.slot)
+        """End all sessions of this slot but `keep`, and whoever else holds the slot."""
+        gone = self._rows("terminate_others", keep=list(keep), prefix=self._client.prefix, slot=self._postgres.slot)
         if not all(row["pg_terminate_backend"] for row in gone):
             raise Retry("a former session of this slot does not end; trying again")
 

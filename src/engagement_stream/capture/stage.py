@@ -6,6 +6,7 @@ import threading
 from engagement_stream.backoff import Backoff
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.broker.transaction import Outbox, outbox
+from engagement_stream.capture.connect import Client
 from engagement_stream.capture.copying import CopySession
 from engagement_stream.capture.opening import open_capture
 from engagement_stream.capture.streaming import Streaming
@@ -29,6 +30,8 @@ class CaptureStage:
     ) -> None:
         self._postgres, self._kafka = postgres, kafka
         self._status, self._metrics = status, metrics
+        self._client = Client(postgres)
+        self._opened_before = False
         self._failures = 0
         self._copy_session: CopySession | None = None
 
@@ -64,7 +67,8 @@ class CaptureStage:
             if blocker:
                 self._status.waiting(f"the replication slot cannot be made before this ends: {blocker}")
 
-        opened = open_capture(self._postgres, self._kafka, out, self._copy_session, waiting)
+        opened = open_capture(self._client, self._kafka, out, self._copy_session, waiting, again=self._opened_before)
+        self._opened_before = True
         streaming = Streaming(opened, out, self._postgres, self._kafka, self._status, self._metrics)
         try:
             streaming.run(stop)
@@ -78,8 +82,5 @@ class CaptureStage:
         RETRIES.labels("capture").inc()
         wait_s = _BACKOFF.wait_s(self._failures, random.random())  # noqa: S311 - jitter is no secret
         self._failures += 1
-        if self._failures > 1:  # the first failure is often over before anybody could read it
-            self._status.waiting(reason)
-        else:
-            self._status.detail(last_retry=reason)
+        self._status.waiting(reason)
         stop.wait(wait_s)

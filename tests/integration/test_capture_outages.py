@@ -1,0 +1,153 @@
+"""Servers that go away and come back, transactions that stay open, tables that stay idle."""
+
+import psycopg
+import pytest
+
+from engagement_stream.settings import KafkaSettings, PostgresSettings
+from engagement_stream.stack.kafka import KafkaServer
+from engagement_stream.stack.postgres import PostgresServer
+from tests.fixtures.capture import capture, events_in_topic, first_images
+from tests.fixtures.capture_source import BusySource, assert_exactly_once, is_complete
+from tests.fixtures.waiting import wait_until
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_postgres_that_stops_or_dies_costs_and_repeats_nothing(
+    postgres_server: PostgresServer, postgres_settings: PostgresSettings, kafka_settings: KafkaSettings, how: str
+) -> None:
+    """After a crash the slot returns to an older position: what was delivered is passed over."""
+    with BusySource(postgres_settings) as source, capture(postgres_settings, kafka_settings) as process:
+        source.add_contents(3)
+        process.wait_for_state("running")
+        for _ in range(30):
+            source.step()
+        source.connection.close()
+        getattr(postgres_server, how)()
+        process.wait_for_state("waiting")
+        postgres_server.start()
+        source.reconnect()
+        for _ in range(30):
+            source.step()
+        wait_until(lambda: is_complete(source, kafka_settings), 60, "everything has arrived")
+        process.stop()
+        assert_exactly_once(source, kafka_settings)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_kafka_that_stops_or_dies_costs_and_repeats_nothing(
+    kafka_server: KafkaServer, postgres_settings: PostgresSettings, kafka_settings: KafkaSettings, how: str
+) -> None:
+    """The outcome of a commit under way is unknown: back to the record, which knows."""
+    with BusySource(postgres_settings) as source, capture(postgres_settings, kafka_settings) as process:
+        source.add_contents(3)
+        source.add_history(20_000)
+        process.wait_for_state("running")
+        getattr(kafka_server, how)()
+        for _ in range(100):
+            source.step()
+        process.wait_for_state("waiting", 60)
+        kafka_server.start()
+        for _ in range(30):
+            source.step()
+        wait_until(lambda: is_complete(source, kafka_settings), 90, "everything has arrived")
+        process.stop()
+        assert_exactly_once(source, kafka_settings)
+
+
+def test_the_transaction_that_blocks_the_slot_is_named(
+    postgres_settings: PostgresSettings, kafka_settings: KafkaSettings
+) -> None:
+    """A forgotten prepared transaction holds up the first start; its row arrives once when it is committed."""
+    url = postgres_settings.database_url.get_secret_value()
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute("begin")
+        session.execute("insert into engagement_events (event_ts) values (now())")
+        session.execute("prepare transaction 'forgotten'")
+    with capture(postgres_settings, kafka_settings) as process, psycopg.connect(url, autocommit=True) as admin:
+        reason = process.wait_for_state("waiting").reason
+        assert "prepared transaction 'forgotten'" in reason
+        admin.execute("commit prepared 'forgotten'")
+        process.wait_for_state("running")
+        wait_until(lambda: events_in_topic(kafka_settings), 20, "its row arrives")
+        process.stop()
+    assert len(events_in_topic(kafka_settings)) == 1
+
+
+def test_transactions_with_savepoints_that_span_the_snapshot_are_told_once(
+    postgres_settings: PostgresSettings, kafka_settings: KafkaSettings
+) -> None:
+    """Begun while the slot is made and committed after: streamed, not copied, also by a copy that goes on later."""
+    url = postgres_settings.database_url.get_secret_value()
+    insert = "insert into engagement_events (event_ts) values (now())"
+    with (
+        psycopg.connect(url, autocommit=True) as admin,
+        psycopg.connect(url) as first,
+        psycopg.connect(url) as second,
+    ):
+        admin.execute("insert into engagement_events (event_ts) select now() from generate_series(1, 20000)")
+        first.execute(insert)
+        with capture(postgres_settings, kafka_settings, "capture.after_commit") as process:
+            process.wait_for_state("waiting")  # for `first`; `second` begins meanwhile and outlives the snapshot
+            with second.transaction():
+                second.execute(insert)
+                for _ in range(3):
+                    with second.transaction():
+                        second.execute(insert)
+            first.commit()
+            second.execute(insert)
+            wait_until(lambda: not process.running, 30, "it dies while it copies")
+        second.commit()
+        with capture(postgres_settings, kafka_settings) as process:
+            wait_until(lambda: len(first_images(events_in_topic(kafka_settings))) == 20_006, 30, "all arrived")
+            process.stop()
+    assert all(len(found) == 1 for found in first_images(events_in_topic(kafka_settings)).values())
+
+
+def test_an_idle_slot_beside_busy_tables_lets_the_wal_go(
+    postgres_settings: PostgresSettings, kafka_settings: KafkaSettings
+) -> None:
+    """The server's keep-alives move the slot on although no captured table changes."""
+    with (
+        psycopg.connect(postgres_settings.database_url.get_secret_value(), autocommit=True) as busy,
+        capture(postgres_settings, kafka_settings) as process,
+    ):
+        process.wait_for_state("running")
+        busy.execute("create table busy (text text)")
+
+        def behind() -> int:
+            busy.execute("insert into busy select repeat('x', 1000) from generate_series(1, 100)")
+            row = busy.execute(
+                "select pg_wal_lsn_diff(%s, confirmed_flush_lsn) from pg_replication_slots where slot_name = %s",
+                (written, postgres_settings.slot),
+            ).fetchone()
+            assert row is not None
+            return int(row[0])
+
+        busy.execute("insert into busy select repeat('x', 1000) from generate_series(1, 5000)")
+        row = busy.execute("select pg_current_wal_lsn()").fetchone()
+        assert row is not None
+        written = row[0]
+        wait_until(lambda: behind() <= 0, 30, "the slot moves past what the busy table wrote")
+        process.stop()
+    assert events_in_topic(kafka_settings) == []
+
+
+def test_without_exactly_once_nothing_is_lost_either(
+    postgres_settings: PostgresSettings, kafka_settings: KafkaSettings
+) -> None:
+    """ENABLE_EXACTLY_ONCE=false: a crash may repeat rows, never lose them."""
+    plain = kafka_settings.model_copy(update={"exactly_once": False})
+    with BusySource(postgres_settings) as source:
+        source.add_contents(3)
+        source.add_history(12_000)
+        with capture(postgres_settings, plain, "capture.after_commit:3") as process:
+            wait_until(lambda: not process.running, 30, "it dies while it copies")
+        with capture(postgres_settings, plain, "capture.before_commit:3") as process:
+            source.insert(3)
+            for _ in range(100):
+                source.step()
+            wait_until(lambda: not process.running, 30, "it dies")
+        with capture(postgres_settings, plain) as process:
+            wait_until(lambda: is_complete(source, plain), 60, "everything has arrived")
+            process.stop()
+        assert source.images.keys() == first_images(events_in_topic(plain)).keys()
