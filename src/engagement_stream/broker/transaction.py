@@ -148,7 +148,8 @@ class TransactionalOutbox:
                     producer.send_offsets_to_transaction(list(offsets), group, _CALL_TIMEOUT_S)
                 crash_point("transaction.after_offsets")
             # Everything is delivered before EndTxn is timed, so that a long flush is not taken for a retried commit.
-            producer.flush(_CALL_TIMEOUT_S)
+            if producer.flush(_CALL_TIMEOUT_S):
+                raise TransactionLost("the brokers did not take the records in time")
             crash_point("transaction.before_commit")
             with self._suspected_if_slow():
                 producer.commit_transaction(_CALL_TIMEOUT_S)
