@@ -15,6 +15,7 @@ aborted here: destroying the producer and `init_transactions` of the next one ab
 """
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -145,7 +146,7 @@ class TransactionalOutbox:
                 # Fetched anew each time: stale group metadata would fence us, missing metadata would fence nobody.
                 group = consumer.consumer_group_metadata()
                 with self._suspected_if_slow():
-                    producer.send_offsets_to_transaction(list(offsets), group, _CALL_TIMEOUT_S)
+                    _send_offsets(producer, list(offsets), group)
                 crash_point("transaction.after_offsets")
             # Everything is delivered before EndTxn is timed, so that a long flush is not taken for a retried commit.
             if producer.flush(_CALL_TIMEOUT_S):
@@ -285,6 +286,32 @@ def _produce_all(producer: Producer, topic: str, records: Sequence[Outgoing]) ->
             producer.poll(0.05)  # the local queue is full: let deliveries drain
         except KafkaException as error:
             raise _lost(error) from error
+
+
+def _send_offsets(producer: Producer, offsets: list[TopicPartition], group: object) -> None:
+    """`send_offsets_to_transaction`, bounded from outside.
+
+    Its own timeout does not cover the look-up of the group's coordinator (rd_kafka_coord_req_fsm never looks at
+    creq_ts_timeout): when the brokers go away in that moment it may never return. Then it is left behind
+    in its thread, with a producer whose epoch the next `renew` makes worthless.
+    """
+    outcome: list[BaseException | None] = []
+
+    def call() -> None:
+        try:
+            producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT_S)
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+            outcome.append(error)
+        else:
+            outcome.append(None)
+
+    thread = threading.Thread(target=call, name="send-offsets", daemon=True)
+    thread.start()
+    thread.join(_CALL_TIMEOUT_S + 1)
+    if not outcome:
+        raise TransactionLost("the brokers did not take the offsets in time")
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
 def _lost(error: KafkaException) -> TransactionLost:

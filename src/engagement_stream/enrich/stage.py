@@ -9,12 +9,13 @@ import contextlib
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from engagement_stream.backoff import Backoff
-from engagement_stream.broker.consumer import consumer, raise_unless_transient
+from engagement_stream.broker.consumer import consumer, raise_unless_transient, sits_elsewhere
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.broker.transaction import outbox
 from engagement_stream.crashpoint import crash_point
@@ -41,6 +42,7 @@ class EnrichStage:
     def __init__(self, kafka: KafkaSettings, status: StageStatus, metrics: StageMetrics, worker: int = 0) -> None:
         self._kafka, self._status, self._metrics = kafka, status, metrics
         self._name = f"{kafka.group(STAGE)}-{worker}"
+        self._client_id = f"{self._name}-{uuid.uuid4().hex[:8]}"
         self._outbox = outbox(kafka, self._name)
         self._catalog = CatalogReader(kafka)
         self._backoff = Backoff()
@@ -63,9 +65,25 @@ class EnrichStage:
         self._status.detail(exactly_once=self._kafka.exactly_once)
         self._patiently(stop, lambda: ensure_topics(self._kafka))
         self._patiently(stop, self._catalog.open)
+        while not stop.is_set():
+            try:
+                self._work(stop)
+            except Fenced as reason:
+                if self._sits_elsewhere(stop):
+                    raise
+                self._status.waiting(f"joining the group again: {reason}")
+        self._status.stopping()
+        self._catalog.close()
+
+    def _work(self, stop: threading.Event) -> None:
+        """With one consumer, until `stop` is set or that consumer is of no use any more."""
         # Static membership: a worker that was killed and started again takes its partitions back at once, instead
-        # of waiting for its own former session to end.
-        reader = consumer(self._kafka, self._kafka.group(STAGE), **{"group.instance.id": self._name})
+        # of waiting for its own former session to end. The client's name tells two processes of one number apart.
+        reader = consumer(
+            self._kafka,
+            self._kafka.group(STAGE),
+            **{"group.instance.id": self._name, "client.id": self._client_id},
+        )
         reader.subscribe([self._kafka.events_topic], self._on_assign, self._on_revoke, self._on_revoke)
         try:
             while not stop.is_set():
@@ -83,11 +101,20 @@ class EnrichStage:
                     # Long enough to learn from the group whether somebody sits in our place: a zombie that renews
                     # its producer would fence its successor.
                     self._wait(reader, Retry(str(reason), after_s=_LOOK_AROUND_S), stop)
-            self._status.stopping()
         finally:
             self._outbox.close()
-            self._catalog.close()
+            self._producer_lost, self._placed, self._assigned = True, False, []
             reader.close()
+
+    def _sits_elsewhere(self, stop: threading.Event) -> bool:
+        answer = True
+
+        def ask() -> None:
+            nonlocal answer
+            answer = sits_elsewhere(self._kafka, self._kafka.group(STAGE), self._name, self._client_id)
+
+        self._patiently(stop, ask)
+        return answer
 
     def _step(self, reader: Consumer, stop: threading.Event) -> None:
         if not self._assigned:
