@@ -6,12 +6,13 @@ Two steps, because between them the catalog has to be read as far as the batch n
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 
 import msgspec
 from confluent_kafka import Message
 
 from engagement_stream.broker.dead_letter import DeadLetter
-from engagement_stream.broker.topics import ENRICHED_MAX_BYTES
+from engagement_stream.broker.topics import DLQ_MAX_BYTES, ENRICHED_MAX_BYTES
 from engagement_stream.enrich.catalog import Version
 from engagement_stream.enrich.rules import enrich, watermark
 from engagement_stream.enrich.storable import DEFECT, MALFORMED, TOO_LARGE, UNKNOWN_OP, Rejected
@@ -31,6 +32,7 @@ from engagement_stream.model.position import BEGINNING, Position
 
 STAGE = "enrich"
 _LARGEST_BYTES = ENRICHED_MAX_BYTES - 65_536  # room for what frames a record in its batch
+_LARGEST_LETTER_BYTES = DLQ_MAX_BYTES - 65_536
 _LATER = frozenset({OP_UPDATE, OP_DELETE, OP_TRUNCATE})
 
 
@@ -112,15 +114,20 @@ def translate(batch: Read, catalog: Mapping[str, Sequence[Version]]) -> Output:
 
 
 def _letter(message: Message, refusal: Rejected) -> DeadLetter:
+    key, value, detail = _bytes(message.key()), _bytes(message.value()), str(refusal)
+    if len(value or b"") + 2 * len(key or b"") > _LARGEST_LETTER_BYTES:
+        # Only a foreign writer's compressed batch can hold one; the raw topic still has it.
+        detail = f"{detail}; {len(value or b'')} bytes, sha256 {sha256(value or b'').hexdigest()}, left where they are"
+        key, value = None, None
     return DeadLetter(
         stage=STAGE,
         topic=message.topic() or "",
         partition=message.partition() or 0,
         offset=message.offset() or 0,
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
+        key=key,
+        value=value,
         reason=refusal.reason,
-        detail=str(refusal),
+        detail=detail,
     )
 
 
