@@ -3,7 +3,7 @@
 `covers(P)` answers whether all that the source changed in `content` up to position P is known here. The topic is in
 the order of positions, so it is once a *newer* position was read. An equal one is enough where no other record can
 stand at it: not for the first copy, whose records all share one position, and not for a deletion, which is the first
-half of a changed primary key (d, then c at the same position).
+half of a changed primary key (d, then c; ours stand at two positions, other writers' may not).
 """
 
 import sys
