@@ -1,0 +1,75 @@
+"""The embedded receiver: what it kept after its dedup, by its own pages."""
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from engagement_stream.settings import HttpSettings
+from engagement_stream.stack.ports import HOST
+from engagement_stream.stack.receiver import ReceiverServer
+from engagement_stream.verify.canon import microseconds
+from engagement_stream.verify.ledger import Ledger
+
+Tell = Callable[[int], None]
+_CHUNK = 5_000
+
+
+class _Data(msgspec.Struct, gc=False):
+    event_id: int
+    event_ts: str
+
+
+_decode = msgspec.json.Decoder(_Data).decode
+
+
+def embedded_receiver(http: HttpSettings, data_dir: Path) -> ReceiverServer | None:
+    """The receiver of this data directory if EXTERNAL_API_URL leads there; a foreign system cannot be asked."""
+    if http.url is None:
+        return None
+    parts = urlsplit(http.url.get_secret_value())
+    directory = data_dir / "receiver"
+    if parts.hostname not in {HOST, "localhost"} or parts.port is None or not directory.is_dir():
+        return None
+    return ReceiverServer(directory, parts.port)
+
+
+def read_receiver(receiver: ReceiverServer, since_us: int | None, ledger: Ledger, tell: Tell) -> int:
+    """Digest the data of every event; returns how many events came again with other data."""
+    differing = 0
+    batch: list[tuple[int, int, str]] = []
+    for event in receiver.events():
+        data = bytes(event.data)
+        about = _decode(data)
+        differing += event.differing > 0
+        batch.append((about.event_id, hash(data), about.event_ts))
+        if len(batch) >= _CHUNK:
+            _add(batch, since_us, ledger)
+            tell(len(batch))
+            batch.clear()
+    _add(batch, since_us, ledger)
+    tell(len(batch))
+    return differing
+
+
+def _add(batch: list[tuple[int, int, str]], since_us: int | None, ledger: Ledger) -> None:
+    if since_us is None:
+        ledger.add("http", [(event_id, digest) for event_id, digest, _ in batch])
+        return
+    moments = microseconds([event_ts for _, _, event_ts in batch])
+    ledger.add(
+        "http",
+        [row[:2] for row, at_us in zip(batch, moments, strict=True) if at_us is None or at_us >= since_us],
+    )
+
+
+def receiver_data(receiver: ReceiverServer, ids: set[int]) -> dict[int, list[bytes]]:
+    """What was kept of these events, to show what differs."""
+    found: dict[int, list[bytes]] = {}
+    for event in receiver.events():
+        data = bytes(event.data)
+        about = _decode(data)
+        if about.event_id in ids:
+            found.setdefault(about.event_id, []).append(data)
+    return found
