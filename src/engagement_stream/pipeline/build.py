@@ -31,7 +31,8 @@ def build_stage(name: str, settings: Settings, status: StageStatus, metrics: Sta
         return EnrichStage(settings.kafka, status, metrics, settings.stage.worker)
     from engagement_stream.sinks.runner import SinkStage
 
-    return SinkStage(_build_sink(name, settings), settings.kafka, status, metrics)
+    sink = _build_sink(name, settings)
+    return SinkStage(sink, settings.kafka, status, metrics, worker=settings.stage.worker)
 
 
 def _build_sink(name: str, settings: Settings) -> Sink:

@@ -40,8 +40,10 @@ class SinkStage:
         status: StageStatus,
         metrics: StageMetrics,
         backoff: Backoff | None = None,
+        *,
+        worker: int | None = None,
     ) -> None:
-        self._sink, self._kafka = sink, kafka
+        self._sink, self._kafka, self._worker = sink, kafka, worker
         self._status, self._metrics = status, metrics
         self._backoff = backoff or Backoff()
         self._failures = 0
@@ -54,7 +56,7 @@ class SinkStage:
     def run(self, stop: threading.Event) -> None:
         """Deliver until `stop` is set; raises Fatal when going on would lose or double something."""
         self._ensure_topics(stop)
-        reader = consumer(self._kafka, self._kafka.group(self._sink.name))
+        reader = self._consumer()
         road = KafkaRoad(self._kafka, reader)
         reader.subscribe([self._kafka.enriched_topic], self._on_assign, self._on_revoke, self._on_revoke)
         try:
@@ -78,6 +80,16 @@ class SinkStage:
         finally:
             self._sink.close()
             reader.close()
+
+    def _consumer(self) -> Consumer:
+        """With a worker number the membership is static: a killed worker's successor has its partitions at once.
+
+        Without one the group waits for the dead member's session to end.
+        """
+        group = self._kafka.group(self._sink.name)
+        return consumer(
+            self._kafka, group, **({} if self._worker is None else {"group.instance.id": f"{group}-{self._worker}"})
+        )
 
     def _step(self, reader: Consumer, road: KafkaRoad) -> None:
         if not self._assigned:
