@@ -6,7 +6,7 @@ import pytest
 from engagement_stream.settings import KafkaSettings, PostgresSettings
 from engagement_stream.stack.kafka import KafkaServer
 from engagement_stream.stack.postgres import PostgresServer
-from tests.fixtures.capture import capture, events_in_topic, first_images
+from tests.fixtures.capture import CaptureProcess, capture, events_in_topic, first_images
 from tests.fixtures.capture_source import BusySource, assert_exactly_once, is_complete
 from tests.fixtures.waiting import wait_until
 
@@ -76,31 +76,45 @@ def test_the_transaction_that_blocks_the_slot_is_named(
 def test_transactions_with_savepoints_that_span_the_snapshot_are_told_once(
     postgres_settings: PostgresSettings, kafka_settings: KafkaSettings
 ) -> None:
-    """Begun while the slot is made and committed after: streamed, not copied, also by a copy that goes on later."""
+    """Begun before the snapshot and committed after it: streamed, not copied, also by a copy that goes on later."""
     url = postgres_settings.database_url.get_secret_value()
     insert = "insert into engagement_events (event_ts) values (now())"
     with (
         psycopg.connect(url, autocommit=True) as admin,
         psycopg.connect(url) as first,
         psycopg.connect(url) as second,
+        psycopg.connect(url) as spanning,
     ):
         admin.execute("insert into engagement_events (event_ts) select now() from generate_series(1, 20000)")
         first.execute(insert)
-        with capture(postgres_settings, kafka_settings, "capture.after_commit") as process:
-            process.wait_for_state("waiting")  # for `first`; `second` begins meanwhile and outlives the snapshot
-            with second.transaction():
-                second.execute(insert)
-                for _ in range(3):
-                    with second.transaction():
-                        second.execute(insert)
-            first.commit()
+        with capture(postgres_settings, kafka_settings, "capture.after_commit:2") as process:
+            # A slot waits twice: for what runs at first, then for what runs when that has ended; not for the rest.
+            _wait_for_blocker(process, first)
             second.execute(insert)
-            wait_until(lambda: not process.running, 30, "it dies while it copies")
-        second.commit()
+            first.commit()
+            _wait_for_blocker(process, second)
+            with spanning.transaction():
+                spanning.execute(insert)
+                for _ in range(3):
+                    with spanning.transaction():
+                        spanning.execute(insert)
+                second.commit()
+                wait_until(lambda: not process.running, 30, "it dies while it copies")
+                spanning.execute(insert)
         with capture(postgres_settings, kafka_settings) as process:
-            wait_until(lambda: len(first_images(events_in_topic(kafka_settings))) == 20_006, 30, "all arrived")
+            wait_until(lambda: len(first_images(events_in_topic(kafka_settings))) == 20_007, 30, "all arrived")
             process.stop()
-    assert all(len(found) == 1 for found in first_images(events_in_topic(kafka_settings)).values())
+    images = first_images(events_in_topic(kafka_settings))
+    assert all(len(found) == 1 for found in images.values())
+    assert sum(found[0].op == "c" for found in images.values()) == 5
+
+
+def _wait_for_blocker(process: CaptureProcess, session: psycopg.Connection) -> None:
+    def named() -> bool:
+        report = process.status()
+        return report is not None and f"session {session.info.backend_pid} " in report.reason
+
+    wait_until(named, 20, "the blocking session is named")
 
 
 def test_an_idle_slot_beside_busy_tables_lets_the_wal_go(
@@ -142,7 +156,7 @@ def test_without_exactly_once_nothing_is_lost_either(
         source.add_history(12_000)
         with capture(postgres_settings, plain, "capture.after_commit:3") as process:
             wait_until(lambda: not process.running, 30, "it dies while it copies")
-        with capture(postgres_settings, plain, "capture.before_commit:3") as process:
+        with capture(postgres_settings, plain, "capture.rows_without_progress") as process:
             source.insert(3)
             for _ in range(100):
                 source.step()

@@ -23,6 +23,7 @@ class Outgoing:
     def __init__(self, outbox: Outbox, kafka: KafkaSettings) -> None:
         self._outbox = outbox
         self._produce = outbox.produce
+        self._exactly_once = kafka.exactly_once
         self._dlq_topic, self._partitions = kafka.dlq_topic, kafka.partitions
         self._clear()
 
@@ -46,6 +47,13 @@ class Outgoing:
             self._outbox.begin()
             self.open = True
             self.opened_s = time.monotonic()
+
+    def ready_for_progress(self) -> None:
+        """Before the progress is written: it belongs into the rows' transaction, or, without any, behind the rows."""
+        self.begin()
+        if not self._exactly_once and self.records:
+            self._outbox.commit()
+            crash_point("capture.rows_without_progress")
 
     def add(self, topic: str, value: bytes, key: bytes | None, partition: int = -1) -> None:
         """`partition` -1: by the key, with the partitioner that everyone on the road uses."""

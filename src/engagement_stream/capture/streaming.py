@@ -32,6 +32,10 @@ from engagement_stream.settings import KafkaSettings, PostgresSettings
 
 _TICK_MS = 250
 _MAX_AGE_S = 0.2  # a Kafka transaction is not kept open longer than this while rows still come
+# The coordinator writes its markers after it has answered a commit. A transaction that begins meanwhile is refused, and
+# librdkafka comes back 20 ms later: a short breath between small transactions halves the median latency (measured).
+_FEW_RECORDS = 500
+_BREATH_S = 0.004
 _MAX_FRAMES = 20_000  # then look at the clock, whatever the frames were
 _IDLE_COMMIT_EVERY_S = 10.0
 _ASKED_COMMIT_EVERY_S = 1.0
@@ -80,7 +84,10 @@ class Streaming:
             copied = self._copy_some()
             now_s = time.monotonic()
             if self._is_due(now_s, more=more, copied=copied):
+                few = self._out.records < _FEW_RECORDS
                 self._commit()
+                if few:
+                    time.sleep(_BREATH_S)
             if not more and not copied:
                 self._acknowledge.when_idle(self._progress.end_lsn, now_s)
                 self._tell_slot_lag(now_s)
@@ -103,7 +110,7 @@ class Streaming:
         copy_events = self._postgres.snapshot == "initial"
         point = session.consistent_point
         progress = after_content(self._progress, imported, contents, point, copy_events=copy_events)
-        self._out.begin()
+        self._out.ready_for_progress()
         self._topic.write(self._outbox, progress)
         self._out.commit()
         crash_point("capture.after_content")
@@ -181,7 +188,7 @@ class Streaming:
         out, changes, copy = self._out, self._changes, self._copy
         rows, commit_ts_us = out.records, out.commit_ts_us
         state = None
-        out.begin()
+        out.ready_for_progress()
         if copy is not None:
             state = copy.copy
             if new := copy.first_images.take_new():
