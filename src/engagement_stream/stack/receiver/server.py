@@ -153,15 +153,15 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(*_args)  # type: ignore[arg-type]  # passed on as they came
 
 
-def main() -> None:
+def serve(directory: Path, secret: str, host: str, port: int) -> None:
     """Serve until killed: nothing is held in memory, so any end is a clean one."""
-    directory, port = Path(sys.argv[1]), int(sys.argv[2])
     _Handler.store = Store(directory / STORE_FILE)
     _Handler.faults = FaultQueue()
-    _Handler.webhook = Webhook((directory / SECRET_FILE).read_text().strip())
-    with _Server(("127.0.0.1", port), _Handler) as server:
+    _Handler.webhook = Webhook(secret)
+    with _Server((host, port), _Handler) as server:
         server.serve_forever(poll_interval=3600)
 
 
 if __name__ == "__main__":
-    main()
+    place = Path(sys.argv[1])
+    serve(place, (place / SECRET_FILE).read_text().strip(), "127.0.0.1", int(sys.argv[2]))
