@@ -21,8 +21,8 @@ def exposition(stage: str, records: int, ages_s: tuple[float, ...] = ()) -> str:
     dead = PrometheusCounter("engagement_dead_letters", "Refused.", ["stage", "reason"], registry=registry)
     dead.labels(stage, 'a "quoted" reason\nover two lines').inc(2)
     Gauge("engagement_slot_lag_bytes", "Held back.", registry=registry).set(records)
-    latency = BatchHistogram("engagement_commit_to_durable_seconds", "Age.", stage, registry)
-    latency.observe(10_000_000, [10_000_000 - int(age_s * 1e6) for age_s in ages_s])
+    latency = BatchHistogram("engagement_commit_to_durable_seconds", "Age.", registry)
+    latency.observe(stage, 10_000_000, [10_000_000 - int(age_s * 1e6) for age_s in ages_s])
     return generate_latest(registry).decode()
 
 

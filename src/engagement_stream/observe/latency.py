@@ -16,30 +16,31 @@ BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 
 
 
 class BatchHistogram(Collector):
-    """Seconds from the source's commit to the durable receipt, for one stage."""
+    """Seconds from the source's commit to the durable receipt, by stage."""
 
-    def __init__(self, name: str, documentation: str, stage: str, registry: CollectorRegistry = REGISTRY) -> None:
-        self._name, self._documentation, self._stage = name, documentation, stage
+    def __init__(self, name: str, documentation: str, registry: CollectorRegistry = REGISTRY) -> None:
+        self._name, self._documentation = name, documentation
         self._lock = threading.Lock()
-        self._counts = [0] * (len(BUCKETS_S) + 1)
-        self._sum_s = 0.0
+        self._counts: dict[str, list[int]] = {}
+        self._sums_s: dict[str, float] = {}
         registry.register(self)
 
-    def observe(self, now_us: int, commit_ts_us: Sequence[int]) -> None:
+    def observe(self, stage: str, now_us: int, commit_ts_us: Sequence[int]) -> None:
         """One value per commit time; a clock that runs behind the source's counts as zero."""
         ages_s = sorted([max(now_us - ts_us, 0) / 1e6 for ts_us in commit_ts_us])
         edges = [0, *(bisect_right(ages_s, edge) for edge in BUCKETS_S), len(ages_s)]
         with self._lock:
-            for bucket in range(len(self._counts)):
-                self._counts[bucket] += edges[bucket + 1] - edges[bucket]
-            self._sum_s += sum(ages_s)
+            counts = self._counts.setdefault(stage, [0] * (len(BUCKETS_S) + 1))
+            for bucket in range(len(counts)):
+                counts[bucket] += edges[bucket + 1] - edges[bucket]
+            self._sums_s[stage] = self._sums_s.get(stage, 0.0) + sum(ages_s)
 
     def collect(self) -> Iterable[Metric]:
         """For the registry: cumulative buckets, as Prometheus wants them."""
-        with self._lock:
-            counts, sum_s = list(self._counts), self._sum_s
         family = HistogramMetricFamily(self._name, self._documentation, labels=["stage"])
-        family.add_metric([self._stage], list(_cumulative(counts)), sum_s)
+        with self._lock:
+            for stage, counts in self._counts.items():
+                family.add_metric([stage], list(_cumulative(counts)), self._sums_s[stage])
         yield family
 
 

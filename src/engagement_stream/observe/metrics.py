@@ -25,6 +25,10 @@ CHANGED_LATER = Counter(
     "engagement_events_changed_later", "Updates, deletes and truncates of delivered events.", ["op"]
 )
 CLAMPED = Counter("engagement_future_timestamps", "Events from the future, counted at their commit time.")
+COMMIT_TO_DURABLE = BatchHistogram(
+    "engagement_commit_to_durable_seconds",
+    "Seconds from PostgreSQL's commit to the durable receipt of this stage (live events only).",
+)
 
 
 class StageMetrics:
@@ -34,18 +38,14 @@ class StageMetrics:
         self.stage = stage
         self._records = RECORDS.labels(stage)
         self._last_progress = LAST_PROGRESS.labels(stage)
-        self._latency = BatchHistogram(
-            "engagement_commit_to_durable_seconds",
-            "Seconds from PostgreSQL's commit to the durable receipt of this stage (live events only).",
-            stage,
-        )
+        COMMIT_TO_DURABLE.observe(stage, 0, ())  # so that the series is there before the first event
 
     def durable(self, records: int, commit_ts_us: Sequence[int] = ()) -> None:
         """`records` are durable now; `commit_ts_us` of those that came live."""
         self._records.inc(records)
         self._last_progress.set_to_current_time()
         if commit_ts_us:
-            self._latency.observe(time.time_ns() // 1_000, commit_ts_us)
+            COMMIT_TO_DURABLE.observe(self.stage, time.time_ns() // 1_000, commit_ts_us)
 
     def lag(self, lag_records: Mapping[int, int]) -> None:
         """Partition -> records behind."""
