@@ -7,35 +7,33 @@ import pytest
 
 from engagement_stream.settings import BigQuerySettings
 from engagement_stream.sinks.bigquery import BigQuerySink
-from engagement_stream.sinks.bigquery.client import rest_client
-from engagement_stream.sinks.bigquery.table import table_id
 from engagement_stream.stack.bigquery import BigQueryServer
 from tests.contract.sink_contract import SinkContract
+from tests.fixtures.bigquery import Proxies, delivered, proxied
 from tests.fixtures.proxy import Proxy
 
 
 class BigQueryCase:
-    """Counts are rows of the table; the Storage Write API goes through the proxy."""
+    """Counts are the rows of the table that are no placeholders."""
 
-    def __init__(self, settings: BigQuerySettings, proxy: Proxy) -> None:
-        self.proxy = proxy
+    def __init__(self, settings: BigQuerySettings, proxies: Proxies) -> None:
+        self.proxy: Proxy = proxies
         self._settings = settings
-        self._proxied = settings.model_copy(update={"grpc_endpoint": f"127.0.0.1:{proxy.port}", "interval_s": 0.05})
+        self._proxied = proxied(settings, proxies)
 
     def make(self) -> BigQuerySink:
-        return BigQuerySink(self._proxied, call_s=2.0)
+        return BigQuerySink(self._proxied, answer_s=5.0)
 
     def delivered(self) -> Counter[int]:
-        query = f"SELECT event_id, COUNT(*) FROM `{table_id(self._settings)}` WHERE NOT _dlq GROUP BY event_id"
-        return Counter({int(row[0]): int(row[1]) for row in rest_client(self._settings).query(query).result()})
+        return delivered(self._settings)
 
 
 @pytest.fixture
 def case(bigquery_server: BigQueryServer, bigquery_settings: BigQuerySettings) -> Iterator[BigQueryCase]:
-    """A dataset of its own behind a proxy."""
-    proxy = Proxy(int(bigquery_server.grpc_endpoint.rsplit(":", 1)[1]))
-    yield BigQueryCase(bigquery_settings, proxy)
-    proxy.close()
+    """A dataset of its own, both of the emulator's ports behind proxies."""
+    proxies = Proxies(bigquery_server)
+    yield BigQueryCase(bigquery_settings, proxies)
+    proxies.close()
 
 
 class TestBigQuery(SinkContract):

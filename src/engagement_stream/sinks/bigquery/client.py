@@ -45,7 +45,7 @@ def rest_client(settings: BigQuerySettings) -> bigquery.Client:
     if uses_emulator(settings):
         return bigquery.Client(
             project=settings.project,
-            credentials=AnonymousCredentials(),
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]  # google-auth is untyped
             client_options=ClientOptions(api_endpoint=settings.rest_endpoint),
         )
     return bigquery.Client(project=settings.project, credentials=_credentials(settings))
@@ -71,7 +71,7 @@ class WriteChannel:
         The generated method of that name waits for the first answer and retries by itself; what lies under it does
         neither. The header routes the call to the stream's region.
         """
-        call = self.client.transport.append_rows
+        call: Any = self.client.transport.append_rows
         return call(requests, metadata=(("x-goog-request-params", f"write_stream={stream}"),))
 
     def close(self) -> None:
@@ -83,7 +83,9 @@ def _credentials(settings: BigQuerySettings) -> Any:
     key = settings.credentials
     try:
         if key.is_file():
-            return service_account.Credentials.from_service_account_file(str(key), scopes=_SCOPES)
+            return service_account.Credentials.from_service_account_file(  # type: ignore[no-untyped-call]  # as above
+                str(key), scopes=_SCOPES
+            )
         return google.auth.default(scopes=_SCOPES)[0]
     except google.auth.exceptions.DefaultCredentialsError as error:
         raise Fatal(

@@ -14,7 +14,7 @@ from engagement_stream.errors import Fatal, Reopen, Retry
 
 _Code = grpc.StatusCode
 _Storage = types.StorageError.StorageErrorCode
-_MENDED_BY_A_PERSON_S = 30.0
+MENDED_BY_A_PERSON_S = 30.0
 
 _NOT_ALLOWED = frozenset({_Code.PERMISSION_DENIED, _Code.UNAUTHENTICATED})
 _NUMBERS = {code.value[0]: code for code in _Code}
@@ -86,7 +86,7 @@ def not_allowed(what: str) -> Retry:
     return Retry(
         f"BigQuery does not allow it: {what}; give the service account roles/bigquery.dataEditor on the dataset and "
         "roles/bigquery.jobUser on the project",
-        after_s=_MENDED_BY_A_PERSON_S,
+        after_s=MENDED_BY_A_PERSON_S,
     )
 
 

@@ -1,71 +1,199 @@
-"""Events to Arrow rows; pure. One record is one row, always: what cannot be a row is a placeholder.
+"""From records to rows, pure: one record is one row, always.
 
-Columns are built as lists and converted at once; timestamps are parsed by Arrow, a whole column at a time.
+A record that cannot be a row as it is becomes a placeholder (`_dlq` true, nothing but keys) and a dead letter, so that
+counting rows is counting records.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
 
 import msgspec
 import pyarrow as pa
 
-from engagement_stream.model.engagement import LIVE, Engagement
-from engagement_stream.sinks.bigquery.table import ARROW_SCHEMA
+from engagement_stream.broker.dead_letter import DeadLetter
+from engagement_stream.model.engagement import LIVE, is_watermark
+from engagement_stream.sinks.base import Slice
+from engagement_stream.sinks.decode import decode
 
-SCHEMA_BYTES: bytes = ARROW_SCHEMA.serialize().to_pybytes()
-_TIMESTAMP = pa.timestamp("us", "UTC")
-_PLAIN = ("content_id", "user_id", "event_type", "duration_ms", "device", "raw_payload", "slug", "title",
-          "content_type", "length_seconds", "engagement_seconds", "engagement_pct")  # fmt: skip
+STAGE: Final = "bigquery"
+OUT_OF_RANGE: Final = "outside what streaming accepts"
+PAYLOAD: Final = "payload is not storable JSON"
+REFUSED: Final = "refused"
+TOO_LARGE: Final = "too large"
 
+DAYS_BACK, DAYS_AHEAD = 3_650, 366
+"""What streaming into a table partitioned by day takes at most, around today. Where the service draws the line nearer
+(its messages have named 1,825 days too), it refuses the row itself, to the same effect."""
 
-class Record(msgspec.Struct, frozen=True, gc=False):
-    """One row-bearing record of the log; `event` is None where it became a placeholder."""
-
-    offset: int
-    value: bytes
-    event: Engagement | None
-
-
-def refused(record: Record) -> Record:
-    """The same record as a placeholder: its place in the log and nothing else."""
-    return Record(record.offset, record.value, None)
-
-
-def arrow_rows(topic: str, partition: int, records: Sequence[Record]) -> bytes:
-    """A serialized Arrow record batch with one row per record, in order.
-
-    Raises pa.ArrowInvalid when a timestamp cannot be one (such records are not written by enrich).
-    """
-    events = [record.event or _PLACEHOLDER for record in records]
-    count = len(records)
-    columns = {
-        "event_id": pa.array([e.event_id if e is not _PLACEHOLDER else None for e in events], pa.int64()),
-        "event_ts": _timestamps([e.event_ts or None for e in events]),
-        "publish_ts": _timestamps([e.publish_ts for e in events]),
-        "commit_lsn": pa.array([e.position[0] for e in events], pa.int64()),
-        "commit_ts": pa.array([e.commit_ts_us for e in events], pa.int64()).cast(_TIMESTAMP),
-        "_topic": pa.repeat(pa.scalar(topic), count),
-        "_topic_partition": pa.repeat(pa.scalar(partition, pa.int64()), count),
-        "_topic_offset": pa.array([record.offset for record in records], pa.int64()),
-        "_source": pa.array([e.source for e in events], pa.string()),
-        "_dlq": pa.array([e is _PLACEHOLDER for e in events], pa.bool_()),
-    }
-    for name in _PLAIN:
-        columns[name] = pa.array([getattr(e, name) for e in events], ARROW_SCHEMA.field(name).type)
-    batch = pa.record_batch([columns[name] for name in ARROW_SCHEMA.names], schema=ARROW_SCHEMA)
-    return batch.serialize().to_pybytes()  # type: ignore[no-any-return]  # untyped upstream
+_Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_Micros = Annotated[int, msgspec.Meta(ge=-62_135_596_800_000_000, le=253_402_300_799_999_999)]  # years 1 to 9999
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+_parse_json = msgspec.json.Decoder(msgspec.Raw).decode  # checks, and builds nothing
 
 
-def live_commit_times(records: Sequence[Record]) -> list[int]:
-    """Commit times (microseconds) of the live events among them."""
-    return [r.event.commit_ts_us for r in records if r.event is not None and r.event.source == LIVE]
+class Event(msgspec.Struct, gc=False):
+    """An enriched record, as far as a row needs it; see model.engagement. A placeholder lacks most of it."""
+
+    event_id: _Int64
+    content_id: str | None
+    user_id: str | None
+    event_type: str | None
+    event_ts: _Moment
+    duration_ms: _Int64 | None
+    device: str | None
+    raw_payload: str | None
+    slug: str | None
+    title: str | None
+    content_type: str | None
+    length_seconds: _Int64 | None
+    publish_ts: _Moment | None
+    engagement_seconds: float | None
+    engagement_pct: float | None
+    position: tuple[_Int64, _Int64]
+    commit_ts_us: _Micros
+    source: str
 
 
-def _timestamps(texts: list[str | None]) -> pa.Array:
-    return pa.array(texts, pa.string()).cast(_TIMESTAMP)
+decode_event = msgspec.json.Decoder(Event).decode
+"""bytes -> Event; raises msgspec.MsgspecError."""
+
+_UTC_US = pa.timestamp("us", "UTC")
+SCHEMA = pa.schema(
+    [
+        ("event_id", pa.int64()),
+        ("content_id", pa.string()),
+        ("user_id", pa.string()),
+        ("event_type", pa.string()),
+        ("event_ts", _UTC_US),
+        ("duration_ms", pa.int64()),
+        ("device", pa.string()),
+        ("raw_payload", pa.string()),  # BigQuery parses it into its JSON column
+        ("slug", pa.string()),
+        ("title", pa.string()),
+        ("content_type", pa.string()),
+        ("length_seconds", pa.int64()),
+        ("publish_ts", _UTC_US),
+        ("engagement_seconds", pa.float64()),
+        ("engagement_pct", pa.float64()),
+        ("commit_lsn", pa.int64()),
+        ("commit_ts", _UTC_US),
+        ("_topic", pa.string()),
+        ("_topic_partition", pa.int64()),
+        ("_offset", pa.int64()),
+        ("_source", pa.string()),
+        ("_dlq", pa.bool_()),
+    ]
+)
+"""Names and order are those of table.COLUMNS; a test holds them together."""
 
 
-_PLACEHOLDER = Engagement(
-    v=1, event_id=0, content_id=None, user_id=None, event_type=None, event_ts="", duration_ms=None, device=None,
-    raw_payload=None, slug=None, title=None, content_type=None, length_seconds=None, publish_ts=None,
-    engagement_seconds=None, engagement_pct=None, position=(0, 0), commit_ts_us=0, source="",
-)  # fmt: skip
+@dataclass(slots=True)
+class Rows:
+    """Records of one partition that make a row each. `events[i]` is None where not even the id is known."""
+
+    offsets: list[int]
+    values: list[bytes]
+    events: list[Event | None]
+    dead: set[int]
+    """Indexes of the placeholders."""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def part(self, first: int, last: int) -> "Rows":
+        """Rows first to last - 1."""
+        dead = {i - first for i in self.dead if first <= i < last}
+        return Rows(self.offsets[first:last], self.values[first:last], self.events[first:last], dead)
+
+    def alive(self) -> list[Event]:
+        """The events that take effect."""
+        return [e for i, e in enumerate(self.events) if e is not None and i not in self.dead]
+
+    def live_commit_ts_us(self) -> list[int]:
+        """Commit times of those that came by the live stream."""
+        return [event.commit_ts_us for event in self.alive() if event.source == LIVE]
+
+
+def read_rows(piece: Slice, topic: str, now: datetime) -> tuple[Rows, list[DeadLetter]]:
+    """The slice's rows, placeholders among them, and the letters that stand for those."""
+    decoded = decode(piece, decode_event, stage=STAGE, topic=topic)
+    if not decoded.letters and len(decoded.offsets) == len(piece.offsets):
+        rows = Rows(piece.offsets, piece.values, [*decoded.events], set())
+    else:
+        known = dict(zip(decoded.offsets, decoded.events, strict=True))
+        kept = [(o, v) for o, v in zip(piece.offsets, piece.values, strict=True) if not is_watermark(v)]
+        rows = Rows([o for o, _ in kept], [v for _, v in kept], [known.get(o) for o, _ in kept], set())
+        rows.dead = {i for i, event in enumerate(rows.events) if event is None}
+    return rows, decoded.letters + _refuse_unstorable(rows, piece.partition, topic, now)
+
+
+def _refuse_unstorable(rows: Rows, partition: int, topic: str, now: datetime) -> list[DeadLetter]:
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    earliest, latest = midnight - timedelta(days=DAYS_BACK), midnight + timedelta(days=DAYS_AHEAD)
+    letters = []
+    for index, event in enumerate(rows.events):
+        if event is None:
+            continue
+        if not earliest <= event.event_ts < latest:
+            detail = f"event_ts is {event.event_ts.isoformat()}; streaming takes {earliest:%F} to {latest:%F}"
+            letters.append(refuse(rows, index, partition, topic, OUT_OF_RANGE, detail))
+        elif event.raw_payload is not None and (problem := _json_problem(event.raw_payload)):
+            letters.append(refuse(rows, index, partition, topic, PAYLOAD, problem))
+    return letters
+
+
+def _json_problem(text: str) -> str:
+    try:
+        _parse_json(text)
+    except RecursionError:
+        return "raw_payload is nested too deeply"
+    except msgspec.MsgspecError as error:
+        return f"raw_payload: {error}"
+    return ""
+
+
+def refuse(rows: Rows, index: int, partition: int, topic: str, reason: str, detail: str) -> DeadLetter:
+    """Make row `index` a placeholder; returns the letter that keeps the record."""
+    rows.dead.add(index)
+    return DeadLetter(STAGE, topic, partition, rows.offsets[index], None, rows.values[index], reason, detail)
+
+
+def record_batch(rows: Rows, topic: str, partition: int) -> pa.RecordBatch:
+    """The rows in SCHEMA's columns."""
+    n = len(rows)
+    events: list[Event | None] = rows.events
+    keys = events
+    if rows.dead:
+        events = [None if i in rows.dead else event for i, event in enumerate(events)]
+        columns = [[None if e is None else getattr(e, name) for e in events] for name in _EVENT_COLUMNS]
+        ids = [None if e is None else e.event_id for e in keys]
+        lsns = [None if e is None else e.position[0] for e in keys]
+        commits = [None if e is None else e.commit_ts_us for e in keys]
+        sources = [None if e is None else e.source for e in keys]
+    else:
+        columns = [[getattr(e, name) for e in events] for name in _EVENT_COLUMNS]
+        ids, lsns, commits, sources = [], [], [], []
+        for e in events:
+            assert e is not None
+            ids.append(e.event_id)
+            lsns.append(e.position[0])
+            commits.append(e.commit_ts_us)
+            sources.append(e.source)
+    arrays = [pa.array(ids, pa.int64())]
+    arrays += [pa.array(column, kind) for column, kind in zip(columns, _EVENT_TYPES, strict=True)]
+    arrays += [
+        pa.array(lsns, pa.int64()),
+        pa.array(commits, pa.int64()).cast(_UTC_US),
+        pa.repeat(topic, n),
+        pa.repeat(pa.scalar(partition, pa.int64()), n),
+        pa.array(rows.offsets, pa.int64()),
+        pa.array(sources, pa.string()),
+        pa.array([i in rows.dead for i in range(n)]) if rows.dead else pa.repeat(pa.scalar(False), n),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+_EVENT_COLUMNS = SCHEMA.names[1:15]
+"""What a placeholder has no value for: all between the id and commit_lsn."""
+_EVENT_TYPES = SCHEMA.types[1:15]

@@ -1,107 +1,76 @@
-"""Committed write streams: make, finalize, append; every call bounded in time.
+"""One AppendRows connection to one write stream: requests in, answers out, no wait without an end.
 
-An append is a short call of its own on a kept-open channel instead of one endless call: nothing to reconnect after
-the server's ten idle minutes, and a black hole ends at the deadline. Ambiguity is not settled here: whoever cannot
-know whether an append happened finalizes the stream, and the row count tells.
-Source: "BigQuery Storage Write API best practices" and storage.proto, googleapis.
+The client library neither reconnects nor repeats for us (python-bigquery-storage #315, #593); whoever uses this does,
+by closing it and making another.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+import queue
+import threading
+import time
 
-from google.api_core.exceptions import NotFound
-from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
+import grpc
+from google.cloud.bigquery_storage_v1 import types
 
-from engagement_stream.crashpoint import crash_point
-from engagement_stream.errors import Reopen
-from engagement_stream.sinks.bigquery.errors import StreamGone, translated
-from engagement_stream.sinks.bigquery.rows import SCHEMA_BYTES
+from engagement_stream.sinks.bigquery.client import WriteChannel
+from engagement_stream.sinks.bigquery.frame import Frame
 
-_INVALID_ARGUMENT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The server took none of the rows; `rows` are the indexes it objects to, empty if it does not say."""
-
-    rows: Sequence[int]
-    detail: str
+_GOODBYE_S = 1.0
 
 
-class WriteStreams:
-    """The Storage Write API of one table; no call takes longer than `call_s`."""
+class Connection:
+    """Answers come in the order of the requests."""
 
-    def __init__(self, client: BigQueryWriteClient, parent: str, call_s: float) -> None:
-        self._client, self._parent, self._call_s = client, parent, call_s
+    def __init__(self, channel: WriteChannel, stream: str) -> None:
+        self._channel, self._stream = channel, stream
+        self._requests: queue.SimpleQueue[types.AppendRowsRequest | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[types.AppendRowsResponse | grpc.RpcError | None] = queue.SimpleQueue()
+        self._call: grpc.Call | None = None
+        self._receiver = threading.Thread(target=self._receive, daemon=True, name="bigquery-answers")
+        self.used_s = time.monotonic()
 
-    def create(self) -> str:
-        """The name of a new committed stream; one nobody uses costs nothing. Raises Retry."""
-        crash_point("bigquery.before_create_stream")
-        wanted = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)
-        with translated("making a write stream"):
-            made = self._client.create_write_stream(parent=self._parent, write_stream=wanted, timeout=self._call_s)
-        crash_point("bigquery.after_create_stream")
-        return str(made.name)
+    def send(self, frame: Frame) -> None:
+        """Never blocks: the request waits in a queue for gRPC's own thread."""
+        frame.sends += 1
+        self.used_s = time.monotonic()
+        self._requests.put(frame.request(self._stream, opening=self._call is None))
+        if self._call is None:
+            self._call = self._channel.append_rows(iter(self._requests.get, None), self._stream)
+            self._receiver.start()
 
-    def finalize(self, name: str) -> int:
-        """Nobody can append to it from now on; returns its exact number of rows. Repeating it is harmless.
-
-        Raises StreamGone when the server does not know it, Retry.
-        """
-        crash_point("bigquery.before_finalize")
+    def answer(self, deadline_s: float) -> types.AppendRowsResponse:
+        """The next answer. Raises grpc.RpcError, or TimeoutError at `deadline_s` (monotonic) or when it was closed."""
         try:
-            with translated("finalizing a write stream"):
-                try:
-                    answer = self._client.finalize_write_stream(name=name, timeout=self._call_s)
-                except NotFound as error:
-                    raise StreamGone(name) from error
+            found = self._answers.get(timeout=max(deadline_s - time.monotonic(), 0.001))
+        except queue.Empty:
+            raise TimeoutError("BigQuery did not answer an append in time") from None
+        self.used_s = time.monotonic()
+        if found is None:
+            raise TimeoutError("BigQuery closed the connection without an answer")
+        if isinstance(found, grpc.RpcError):
+            raise found
+        return found
+
+    def close(self) -> None:
+        """Say goodbye; nothing that was not answered is known to have arrived or not."""
+        self._requests.put(None)  # also ends gRPC's thread, which would wait for a request for ever
+        if self._call is not None:
+            self._receiver.join(_GOODBYE_S)
+            self._call.cancel()
+
+    def abort(self) -> None:
+        """The same without manners, for a connection that does not answer."""
+        self._requests.put(None)
+        if self._call is not None:
+            self._call.cancel()
+
+    def _receive(self) -> None:
+        assert self._call is not None
+        try:
+            for response in self._call:
+                self._answers.put(response)
+        except grpc.RpcError as error:
+            self._answers.put(error)
         finally:
-            crash_point("bigquery.after_finalize")
-        return int(answer.row_count)
-
-    def append(self, name: str, offset: int, rows: bytes) -> Refusal | None:
-        """Append an Arrow record batch as rows `offset` and following; None: they are durable.
-
-        Raises Reopen for every other outcome, a lost answer above all: only finalizing tells what happened.
-        """
-        request = types.AppendRowsRequest(
-            write_stream=name,
-            offset=offset,
-            arrow_rows=types.AppendRowsRequest.ArrowData(
-                writer_schema=types.ArrowSchema(serialized_schema=SCHEMA_BYTES),
-                rows=types.ArrowRecordBatch(serialized_record_batch=rows),
-            ),
-        )
-        crash_point("bigquery.before_append")
-        with _Ambiguous(), translated("appending rows"):
-            # One request, known before the call: the client library waits for the first answer inside of it.
-            answers = list(
-                self._client.append_rows(
-                    iter([request]),
-                    timeout=self._call_s,
-                    metadata=[("x-goog-request-params", f"write_stream={name}")],
-                )
-            )
-        crash_point("bigquery.after_append")
-        if len(answers) != 1:
-            raise Reopen(f"BigQuery gave {len(answers)} answers to one append")
-        answer = answers[0]
-        if answer.row_errors or answer.error.code == _INVALID_ARGUMENT:
-            told = "; ".join(f"{e.message}" for e in answer.row_errors[:3]) or answer.error.message
-            return Refusal([int(e.index) for e in answer.row_errors], told[:1_000])
-        if answer.error.code:
-            raise Reopen(f"BigQuery answered an append with code {answer.error.code}: {answer.error.message[:300]}")
-        if answer.append_result.offset != offset:
-            raise Reopen(f"rows went to offset {answer.append_result.offset}, {offset} was asked for")
-        return None
-
-
-class _Ambiguous:
-    """Whatever went wrong, the rows may have arrived."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception):
-            raise Reopen(str(error)) from error
+            with contextlib.suppress(Exception):
+                self._answers.put(None)

@@ -1,6 +1,7 @@
 """The table `engagement_events` and its views: what they are, and making sure that they are there."""
 
 from importlib.resources import files
+from typing import Any
 
 from google.api_core import exceptions as foreign
 from google.cloud import bigquery
@@ -17,6 +18,8 @@ VIEWS = {
 }
 _TIMEOUT_S = 30.0
 _QUERY_TIMEOUT_S = 120.0
+_ONCE: Any = None
+"""Who asks again, and when, is decided by the runner. (The client's annotations do not know that None is allowed.)"""
 
 COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("event_id", "INTEGER", "id of the row in PostgreSQL's engagement_events"),
@@ -61,9 +64,7 @@ def table_name(settings: BigQuerySettings) -> str:
 def missing_columns(present: dict[str, str]) -> list[str]:
     """Names of our columns that a table with these columns (name -> type) lacks. Raises Fatal on a wrong type. Pure."""
     known = {name.lower(): _SAME_TYPE.get(kind.upper(), kind.upper()) for name, kind in present.items()}
-    wrong = [
-        f"{name} is {known[name]} instead of {kind}" for name, kind, _ in COLUMNS if known.get(name, kind) != kind
-    ]
+    wrong = [f"{name} is {known[name]} instead of {kind}" for name, kind, _ in COLUMNS if known.get(name, kind) != kind]
     if wrong:
         raise Fatal(
             f"the BigQuery table {TABLE} has other types than ours: {', '.join(wrong)}",
@@ -76,12 +77,12 @@ def ensure_table(client: bigquery.Client, settings: BigQuerySettings) -> None:
     """Dataset, table and views are there, with all columns; any number of times, also by two at once."""
     crash_point("bigquery.before_table")
     with translated("making sure of the table"):
-        client.create_dataset(f"{settings.project}.{settings.dataset}", exists_ok=True, timeout=_TIMEOUT_S, retry=None)
+        client.create_dataset(f"{settings.project}.{settings.dataset}", exists_ok=True, timeout=_TIMEOUT_S, retry=_ONCE)
         table = bigquery.Table(table_name(settings), schema=[_field(name) for name, _, _ in COLUMNS])
         table.time_partitioning = bigquery.TimePartitioning(bigquery.TimePartitioningType.DAY, field="event_ts")
         table.clustering_fields = ["content_id"]
         table.description = "Engagement events; one row per record of the enriched topic. Use the views, or NOT _dlq."
-        found = client.create_table(table, exists_ok=True, timeout=_TIMEOUT_S, retry=None)
+        found = client.create_table(table, exists_ok=True, timeout=_TIMEOUT_S, retry=_ONCE)
     lacking = missing_columns({field.name: field.field_type for field in found.schema})
     if lacking:
         with translated("adding columns"):
@@ -103,8 +104,8 @@ def last_offsets(client: bigquery.Client, settings: BigQuerySettings, topic: str
         query_parameters=[bigquery.ScalarQueryParameter("topic", "STRING", topic)], use_query_cache=False
     )
     with translated("asking the table for its last offsets"):
-        job = client.query(query, job_config=config, timeout=_TIMEOUT_S, retry=None, job_retry=None)
-        rows = job.result(timeout=_QUERY_TIMEOUT_S, retry=None, job_retry=None)
+        job = client.query(query, job_config=config, timeout=_TIMEOUT_S, retry=_ONCE, job_retry=None)
+        rows = job.result(timeout=_QUERY_TIMEOUT_S, retry=_ONCE, job_retry=None)
         return {int(row[0]): int(row[1]) for row in rows}
 
 
@@ -119,12 +120,12 @@ def _add_columns(client: bigquery.Client, settings: BigQuerySettings, names: lis
         # A statement each: the emulator takes one ALTER at a time.
         kind = _DDL_TYPE.get(kinds[name], kinds[name])
         ddl = f"ALTER TABLE `{table_name(settings)}` ADD COLUMN IF NOT EXISTS {name} {kind}"
-        client.query(ddl, timeout=_TIMEOUT_S, retry=None, job_retry=None).result(timeout=_QUERY_TIMEOUT_S)
-    table = client.get_table(table_name(settings), timeout=_TIMEOUT_S, retry=None)
+        client.query(ddl, timeout=_TIMEOUT_S, retry=_ONCE, job_retry=None).result(timeout=_QUERY_TIMEOUT_S)
+    table = client.get_table(table_name(settings), timeout=_TIMEOUT_S, retry=_ONCE)
     present = {field.name for field in table.schema}
     if not present.issuperset(names):  # the emulator alters what it stores, not what it says it stores
         table.schema = [*table.schema, *(_field(name) for name in names if name not in present)]
-        client.update_table(table, ["schema"], timeout=_TIMEOUT_S, retry=None)
+        client.update_table(table, ["schema"], timeout=_TIMEOUT_S, retry=_ONCE)
 
 
 def _ensure_view(client: bigquery.Client, settings: BigQuerySettings, name: str, description: str) -> None:
@@ -133,8 +134,8 @@ def _ensure_view(client: bigquery.Client, settings: BigQuerySettings, name: str,
     view.description = f"{description}; without dead-lettered records."
     with translated(f"making sure of the view {name}"):
         try:
-            found = client.create_table(view, exists_ok=True, timeout=_TIMEOUT_S, retry=None)
+            found = client.create_table(view, exists_ok=True, timeout=_TIMEOUT_S, retry=_ONCE)
             if found.view_query != view.view_query:
-                client.update_table(view, ["view_query", "description"], timeout=_TIMEOUT_S, retry=None)
+                client.update_table(view, ["view_query", "description"], timeout=_TIMEOUT_S, retry=_ONCE)
         except foreign.PreconditionFailed:  # somebody else is at it, with the same query
             return
