@@ -90,19 +90,20 @@ def read_range(
     *,
     end: int | None = None,
     timeout_s: float = 60.0,
+    **overrides: object,
 ) -> Iterator[Message]:
     """Every committed record of one partition from offset `start` to `end`, its present end by default.
 
     The end is past the high watermark of a read_uncommitted look-up at the time of the call: committed records
     behind somebody else's open transaction are waited for. Raises Retry when that takes longer than
-    `timeout_s` without any progress, Fatal when `start` was trimmed away.
+    `timeout_s` without any progress, Fatal when `start` was trimmed away. `overrides` are for the consumer.
     """
     count = max(partition + 1, 1)
     stop = end if end is not None else high_watermarks(kafka, topic, count)[partition]
     if start >= stop:
         return
     # A short fetch wait: the end of the topic is told by an empty fetch.
-    reader = consumer(kafka, f"{kafka.prefix}-reader", **{"fetch.wait.max.ms": 20})
+    reader = consumer(kafka, f"{kafka.prefix}-reader", **{"fetch.wait.max.ms": 20, **overrides})
     try:
         reader.assign([TopicPartition(topic, partition, start)])
         deadline_s = time.monotonic() + timeout_s

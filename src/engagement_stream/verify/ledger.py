@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 PLACES = ("source", "raw", "later", "enriched", "bigquery", "http")
-_CACHE_KIB = 32_768
+_CACHE_KIB = 16_384
 
 
 class Ledger:

@@ -30,6 +30,8 @@ from engagement_stream.verify.ledger import Ledger
 Tell = Callable[[int], None]
 _CHUNK = 5_000
 _TIMEOUT_S = 15.0
+_SMALL = {"queued.max.messages.kbytes": 4_096, "fetch.max.bytes": 4 << 20, "fetch.message.max.bytes": 1 << 20}
+"""What a reader holds ahead: enough to be fast (a larger record still comes), little enough for a small machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Extent:
     def messages(self, kafka: KafkaSettings) -> Iterator[Message]:
         """Every committed record, partition by partition."""
         for partition, (begin, end) in enumerate(zip(self.begins, self.ends, strict=True)):
-            yield from read_range(kafka, self.topic, partition, begin, end=end)
+            yield from read_range(kafka, self.topic, partition, begin, end=end, **_SMALL)
 
 
 def extent(kafka: KafkaSettings, topic: str, partitions: int) -> Extent:
