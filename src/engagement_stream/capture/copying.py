@@ -23,7 +23,6 @@ from engagement_stream.errors import Fatal, Retry
 from engagement_stream.model.position import parse_lsn
 
 _LOCK_TIMEOUT_MS = 5_000
-_WAL_PAGE_BYTES = 8192
 Rows = list[tuple[Values, bytes]]
 """Values, and the line they came in."""
 
@@ -103,7 +102,7 @@ class CopySession:
             self._condition = Snapshot.parse(copy.snapshot).condition(next_xid)
         except ValueError as error:
             raise Fatal(f"the first copy was interrupted and cannot go on: {error}", remedy=_REMEDY) from error
-        self.ready_at = _end_of_record(parse_lsn(wal_lsn))
+        self.ready_at = parse_lsn(wal_lsn)
 
     def start_events(self, relation: Relation, last_id: int | None, max_id: int) -> None:
         """Ask for the events behind `last_id`; then `read` them."""
@@ -190,12 +189,6 @@ class CopySession:
         if row is None:
             raise Retry(f"PostgreSQL: no answer to {query}")
         return row
-
-
-def _end_of_record(insert_lsn: int) -> int:
-    """Where the last record ended: at a page's start the insert position stands behind its header (24 or 40 bytes)."""
-    in_page = insert_lsn % _WAL_PAGE_BYTES
-    return insert_lsn - in_page if in_page in {24, 40} else insert_lsn
 
 
 _REMEDY = (

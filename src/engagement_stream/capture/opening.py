@@ -85,6 +85,7 @@ def open_capture(
         opened = Opened(progress, resume.delivered, source, session, identity, tables)
         if progress.copy is not None:
             opened.copy_session = _copy_session(client, progress.copy, kept)
+            source.commit_something()  # or the stream might not come as far as what the copy sees
     except BaseException:
         source.close()
         if session is not None:

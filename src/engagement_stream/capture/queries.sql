@@ -69,6 +69,10 @@ SELECT pg_current_snapshot()::text AS snapshot,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS taken_us,
        (SELECT max(id) FROM engagement_events) AS max_id
 
+-- name: commit_something
+-- A transaction of its own, for its commit record: the server then flushes, and so streams, all that was written before.
+SELECT pg_current_xact_id()
+
 -- name: now_visible
 -- After this session's snapshot was taken: whatever it sees was committed before this LSN.
 SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xid, pg_current_wal_insert_lsn()::text AS wal_lsn

@@ -132,6 +132,10 @@ class Source:
     def drop_slot(self) -> None:
         self._rows("drop_slot", slot=self._postgres.slot)
 
+    def commit_something(self) -> None:
+        """Make the server stream all of its WAL: what is not part of a commit may lie unflushed for long."""
+        self._rows("commit_something")
+
     def blockers(self, pid: int) -> str:
         """Who keeps session `pid` from making the slot, as a sentence; empty when nobody does."""
         return "; ".join(
