@@ -18,7 +18,11 @@ _INT64 = 1 << 63
 def expected(change: EventChange, catalog: Mapping[str, Sequence[Version]]) -> Engagement | None:
     """The engagement of a change of op c or r; None where it cannot be one and belongs into the dead-letter queue."""
     row, source = change.after, change.source
-    if row is None or not _is_moment(row.event_ts) or not _fit(row.id, row.duration_ms or 0, *source.position):
+    if (
+        row is None
+        or not _is_moment(row.event_ts)
+        or not _fit(row.id, row.duration_ms or 0, source.ts_us, *source.position)
+    ):
         return None
     versions = catalog.get(row.content_id, ()) if row.content_id is not None else ()
     version = _as_of(versions, source.position)
