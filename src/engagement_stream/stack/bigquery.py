@@ -58,7 +58,7 @@ class BigQueryServer(Server):
             "BQEMU_UPLOAD_STAGING_DIR": str(self.data_dir / "uploads"),
             "BQEMU_LOG_FORMAT": "json",
         }
-        argv = [sys.executable, "-P", "-m", "bqemulator", "start", "--persistent"]
+        argv = [sys.executable, "-P", "-m", "engagement_stream.stack.bigquery_emulator", "start", "--persistent"]
         argv += ["--data-dir", str(self.data_dir), "--project", self.project]
         argv += ["--rest-host", HOST, "--rest-port", str(self.port)]
         argv += ["--grpc-host", HOST, "--grpc-port", str(self.grpc_port), "--log-level", "warning"]

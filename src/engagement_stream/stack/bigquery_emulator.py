@@ -1,0 +1,74 @@
+"""Starts bqemulator 1.4.0 with three of its habits mended: `python -m engagement_stream.stack.bigquery_emulator`.
+
+1. It copies the whole table after every append, to be able to answer FOR SYSTEM_TIME AS OF, and has no switch for it: a
+   million rows would be copied again every second. Nobody here asks for that.
+2. Appends run in threads, queries on the event loop, both on one DuckDB connection: together they lock each other up
+   for good. Here the appends' part with DuckDB runs on the loop, too.
+3. Every open append connection keeps a thread, and there are as few as CPUs plus four. Here there are 64.
+"""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+_THREADS = 64
+_WITH_DUCKDB = (
+    "_handle_create_write_stream",
+    "_handle_get_write_stream",
+    "_handle_finalize_write_stream",
+    "_handle_batch_commit_write_streams",
+    "_handle_flush_rows",
+    "_ensure_stream_bound",
+    "_perform_append",
+)
+
+
+def mend() -> None:
+    """Change the emulator's classes, in this process only."""
+    from bqemulator.grpc_api.write_servicer import BigQueryWriteHandler
+    from bqemulator.versioning.snapshots import SnapshotManager
+
+    def no_copy(*_args: object, **_kwargs: object) -> None:
+        """What it answers for a table that is gone."""
+
+    SnapshotManager.capture = no_copy  # type: ignore[method-assign]  # on purpose
+    made = BigQueryWriteHandler.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        self.loop, self.loop_thread = asyncio.get_running_loop(), threading.get_ident()
+        self.loop.set_default_executor(ThreadPoolExecutor(_THREADS))
+
+    BigQueryWriteHandler.__init__ = init  # type: ignore[method-assign]  # on purpose
+    for name in _WITH_DUCKDB:
+        setattr(BigQueryWriteHandler, name, _on_loop(getattr(BigQueryWriteHandler, name)))
+
+
+def _on_loop(method: Callable[..., Any]) -> Callable[..., Any]:
+    def hop(self: Any, *args: Any) -> Any:
+        if threading.get_ident() == self.loop_thread:
+            return method(self, *args)
+
+        async def run() -> Any:
+            return method(self, *args)
+
+        call: Coroutine[Any, Any, Any] = run()
+        return asyncio.run_coroutine_threadsafe(call, self.loop).result()
+
+    return hop
+
+
+def main() -> None:
+    """The emulator's own command line."""
+    from bqemulator.cli import main as emulator
+
+    mend()
+    sys.argv[0] = "bqemulator"
+    emulator()
+
+
+if __name__ == "__main__":
+    main()
