@@ -232,7 +232,7 @@ def _event_id(value: bytes) -> int | None:
 
 
 class _Since:
-    """Whether an event is young enough, by its event time; what is no moment is always looked at."""
+    """Whether an event is young enough by its event time, as PostgreSQL would compare."""
 
     def __init__(self, since_us: int) -> None:
         self._moment = datetime.fromtimestamp(since_us / 1e6, UTC)
@@ -240,5 +240,5 @@ class _Since:
     def covers(self, event_ts: str) -> bool:
         try:
             return datetime.fromisoformat(event_ts) >= self._moment
-        except (ValueError, TypeError):
-            return True
+        except (ValueError, TypeError):  # PostgreSQL's infinities, years before 1 and after 9999
+            return not event_ts.startswith("-") and not event_ts.endswith("BC")

@@ -5,6 +5,7 @@ the log that it stands for, whatever goes on meanwhile. The fold then takes ever
 right ends at zero. Memory grows with the contents, not with the events.
 """
 
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -33,8 +34,7 @@ class Sum:
     """One hash of counters as of `fence`; the fold takes away, so `left` is what is too much."""
 
     fence: int
-    left: list[int]
-    held: list[int]
+    left: "array[int]"
     texts: tuple[str, ...] = ()
     latest: tuple[str, ...] = ()
     latest_at: Position = BEGINNING
@@ -50,8 +50,8 @@ class Sum:
     def differences(self) -> list[str]:
         """Each counter that is not what the log says, and the texts."""
         found = [
-            f"{name} is {held}, the log says {held - left}"
-            for name, held, left in zip(COUNTERS, self.held, self.left, strict=True)
+            f"{name} is {abs(left):,} too {'many' if left > 0 else 'few'}"
+            for name, left in zip(COUNTERS, self.left, strict=True)
             if left
         ]
         if self.latest and self.texts != self.latest:
@@ -147,8 +147,7 @@ def _with_fence(client: Any, position: str, keys: list[str]) -> tuple[int, list[
 
 
 def _sum(fence: int, values: dict[str, str]) -> Sum:
-    counters = [int(values.get(name, 0)) for name in COUNTERS]
-    return Sum(fence, counters, counters.copy())
+    return Sum(fence, array("q", [int(values.get(name, 0)) for name in COUNTERS]))
 
 
 def _literal(text: str) -> str:
