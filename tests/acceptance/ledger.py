@@ -9,11 +9,11 @@ from dataclasses import dataclass, fields
 import msgspec
 import psycopg
 import redis
-from engagement_stream.sinks.bigquery.client import rest_client
 
 from engagement_stream.broker.consumer import read_range
 from engagement_stream.model.engagement import Engagement, decode_engagement, is_watermark
 from engagement_stream.settings import Settings
+from engagement_stream.sinks.bigquery.client import rest_client
 from engagement_stream.stack.receiver import ReceiverServer
 
 # What each event should be, computed by PostgreSQL itself in double precision.
@@ -86,6 +86,13 @@ def in_bigquery(settings: Settings) -> Found:
     return _counted(_row(tuple(record.values())) for record in found)
 
 
+def rows_in_bigquery(settings: Settings) -> int:
+    """Only how many."""
+    table = f"`{settings.bigquery.project}.{settings.bigquery.dataset}.engagement_events`"
+    found = list(rest_client(settings.bigquery).query(f"SELECT COUNT(*) FROM {table} WHERE NOT _dlq").result())
+    return int(found[0][0])
+
+
 def at_receiver(receiver: ReceiverServer) -> Found:
     """What the receiver kept after its dedup; the effect, not the number of requests."""
     return _of_engagements([decode_engagement(bytes(event.data)) for event in receiver.events()])
@@ -98,7 +105,7 @@ def totals_in_redis(settings: Settings) -> dict[str, int]:
     for partition in range(settings.kafka.partitions):
         held = client.hgetall(f"{settings.redis.prefix}:{{{partition}}}:totals")
         for name in _COUNTERS:
-            sums[name] += int(held.get(name, 0))  # type: ignore[union-attr]  # redis-py types sync and async alike
+            sums[name] += int(held.get(name, 0))
     return sums
 
 

@@ -54,7 +54,8 @@ def up(
             world.up(report)
         try:
             environment = world.environment()
-            port = world.port("api", settings.api.port)
+            fixed = "port" in settings.api.model_fields_set  # by the environment: taken as it is
+            port = settings.api.port if fixed else world.port("api", settings.api.port)
             environment["API_PORT"] = str(port)
             announcement.make("up", environment)
             os.environ.update(environment)
