@@ -15,5 +15,5 @@ class Backoff:
 
     def wait_s(self, attempt: int, random01: float) -> float:
         """Seconds to wait after the failed attempt number `attempt` (0 is the first)."""
-        ceiling_s = min(self.cap_s, self.base_s * 2 ** min(attempt, 32))
+        ceiling_s: float = min(self.cap_s, self.base_s * 2.0 ** min(attempt, 32))
         return ceiling_s * max(random01, 0.05)
