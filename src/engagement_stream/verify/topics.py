@@ -30,7 +30,12 @@ from engagement_stream.verify.ledger import Ledger
 Tell = Callable[[int], None]
 _CHUNK = 5_000
 _TIMEOUT_S = 15.0
-_SMALL = {"queued.max.messages.kbytes": 4_096, "fetch.max.bytes": 4 << 20, "fetch.message.max.bytes": 1 << 20}
+_SMALL = {
+    "queued.max.messages.kbytes": 8_192,
+    "fetch.max.bytes": 4 << 20,
+    "fetch.message.max.bytes": 1 << 20,
+    "fetch.queue.backoff.ms": 5,  # how long a full queue rests; the default, a second, is longer than emptying it
+}
 """What a reader holds ahead: enough to be fast (a larger record still comes), little enough for a small machine."""
 
 
