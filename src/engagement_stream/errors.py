@@ -4,6 +4,7 @@ EngagementError
 ├── ConfigurationError   a person has to change a setting; nothing was started
 ├── Retry                the same call may succeed later: wait `after_s`, then call again with the same input
 ├── Reopen               the durable position is not where we thought: read it again and go on from there
+├── Stalled              a consumer stopped fetching although there is more: a new one has to take over
 ├── Fatal                going on would lose or double something: halt this stage, show the remedy
 └── TransactionLost      a Kafka transaction ended in anything but a clean success: drop its producer,
                          begin again from the committed position
@@ -32,6 +33,10 @@ class Retry(EngagementError):
 
 class Reopen(EngagementError):
     """The durable position is not where we thought it was: open again, read it, go on from there."""
+
+
+class Stalled(EngagementError):
+    """The consumer fetches nothing although the log holds more: only a new consumer helps."""
 
 
 class Fatal(EngagementError):

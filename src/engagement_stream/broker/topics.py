@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # not re-exported for type checkers
 from confluent_kafka.cimpl import NewTopic
@@ -119,15 +119,22 @@ def _create(admin: AdminClient, specs: list[TopicSpec], replication_factor: int,
         time.sleep(0.05)
 
 
-def high_watermarks(kafka: KafkaSettings, topic: str, partitions: int, *, timeout_s: float = 10.0) -> list[int]:
-    """End offset of each partition as a read_uncommitted reader sees it.
+def high_watermarks(
+    kafka: KafkaSettings,
+    topic: str,
+    partitions: int,
+    *,
+    timeout_s: float = 10.0,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> list[int]:
+    """End offset of each partition, by default as a read_uncommitted reader sees it.
 
     The read_committed end would hide committed records behind somebody else's open transaction.
     """
     admin = AdminClient({**kafka.client_config()})
     wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}  # type: ignore[no-untyped-call]  # untyped upstream
     try:
-        answers = admin.list_offsets(wanted, request_timeout=timeout_s)  # isolation: read_uncommitted by default
+        answers = admin.list_offsets(wanted, request_timeout=timeout_s, isolation_level=isolation)
         offsets = {part.partition: future.result(timeout=timeout_s).offset for part, future in answers.items()}
     except KafkaException as error:
         raise Retry(f"Kafka does not tell the end of {topic}: {error.args[0].str()}") from error

@@ -16,13 +16,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from engagement_stream.backoff import Backoff
 from engagement_stream.broker.consumer import consumer, raise_unless_transient, sits_elsewhere
+from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.broker.transaction import outbox
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.enrich.catalog_reader import CatalogReader
 from engagement_stream.enrich.start import start_positions
 from engagement_stream.enrich.translate import STAGE, Output, Read, read, translate
-from engagement_stream.errors import Fenced, Retry, TransactionLost
+from engagement_stream.errors import Fenced, Retry, Stalled, TransactionLost
 from engagement_stream.observe.metrics import CHANGED_LATER, DEAD_LETTERS, REOPENED, RETRIES, StageMetrics
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.settings import KafkaSettings
@@ -50,6 +51,7 @@ class EnrichStage:
         self._assigned: list[int] = []
         self._assignments = 0
         """Counts rebalances: what was read before the last one is nobody's."""
+        self._watch = StallWatch(kafka, kafka.events_topic)
         self._producer_lost = True
         self._placed = False
         """The consumer stands at the committed positions."""
@@ -71,6 +73,9 @@ class EnrichStage:
             except Fenced as reason:
                 if self._sits_elsewhere(stop):
                     raise
+                self._status.waiting(f"joining the group again: {reason}")
+            except Stalled as reason:
+                REOPENED.labels(STAGE).inc()
                 self._status.waiting(f"joining the group again: {reason}")
         self._status.stopping()
         self._catalog.close()
@@ -131,6 +136,7 @@ class EnrichStage:
         elif self._placed:
             self._catalog.follow()
             self._settle(reader)
+            self._watch.look(self._next)
         self._tell_lag(reader)
 
     def _place(self, reader: Consumer) -> None:
@@ -145,6 +151,7 @@ class EnrichStage:
         reader.assign([TopicPartition(self._kafka.events_topic, p, offset) for p, offset in starts.items()])
         self._next, self._committed, self._log_ends = dict(starts), dict(starts), {}
         self._placed = True
+        self._watch.heard()
         self._healthy()
 
     def _gather(self, reader: Consumer) -> list[Message]:
@@ -153,6 +160,7 @@ class EnrichStage:
         first = reader.poll(_IDLE_POLL_S)
         if first is None:
             return []
+        self._watch.heard()
         messages = [first, *(reader.consume(_BATCH_RECORDS - 1, 0) or ())]
         if assignments != self._assignments or not self._placed:
             return []

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 
-from engagement_stream.errors import Fatal, Fenced
+from engagement_stream.errors import EngagementError, Fatal, Fenced
 from engagement_stream.observe.log import configure_logging, log
 from engagement_stream.observe.metrics import StageMetrics
 from engagement_stream.observe.server import serve_status
@@ -42,6 +42,9 @@ def run_stage(name: str, settings: Settings) -> int:
     except Fenced as error:
         log().warning("another process took over, this one ends", reason=str(error))
         return EXIT_FENCED
+    except EngagementError as error:
+        log().error("stage ends, to be started again", reason=str(error))
+        return 1
     except Exception:  # noqa: BLE001 - the last line of defence: logged, then the supervisor's
         log().exception("stage ended unexpectedly")
         return 1

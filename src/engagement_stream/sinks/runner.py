@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from engagement_stream.backoff import Backoff
 from engagement_stream.broker.consumer import consumer, raise_unless_transient
+from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.errors import Reopen, Retry
 from engagement_stream.observe.metrics import REOPENED, RETRIES, StageMetrics
@@ -51,10 +52,14 @@ class SinkStage:
         self._assigned: list[int] = []
         self._open = False
         self._pending = Pending()
+        self._watch = StallWatch(kafka, kafka.enriched_topic)
         self._lag_told_s = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Deliver until `stop` is set; raises Fatal when going on would lose or double something."""
+        """Deliver until `stop` is set.
+
+        Raises Fatal when going on would lose or double something, Stalled when only a new process helps.
+        """
         self._ensure_topics(stop)
         reader = self._consumer()
         road = KafkaRoad(self._kafka, reader)
@@ -102,6 +107,8 @@ class SinkStage:
         self._gather(reader)
         if self._pending.due(self._sink.gather, time.monotonic()):
             self._write()
+        if self._pending.empty:
+            self._watch.look(self._pending.positions())
         self._tell_lag(reader)
 
     def _open_sink(self, reader: Consumer, road: KafkaRoad) -> None:
@@ -110,6 +117,7 @@ class SinkStage:
         self._pending = Pending(starts)
         reader.assign([TopicPartition(self._kafka.enriched_topic, p, starts[p]) for p in partitions])
         self._open = True
+        self._watch.heard()
         self._healthy()
 
     def _gather(self, reader: Consumer) -> None:
@@ -130,6 +138,7 @@ class SinkStage:
     def _take(self, message: Message | None) -> None:
         if message is None:
             return
+        self._watch.heard()
         error = message.error()
         if error is None:
             self._pending.add(message, time.monotonic())
