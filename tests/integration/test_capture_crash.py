@@ -84,7 +84,7 @@ def test_a_transaction_larger_than_a_chunk_is_cut_and_survives_a_kill_in_its_mid
     with BusySource(postgres_settings) as source:
         source.add_contents(3)
         with capture(postgres_settings, kafka_settings) as process:
-            process.wait_for_state("running")
+            process.wait_for_phase("streaming")
             process.stop()
         source.add_history(30_000)
         source.insert(3)
@@ -104,7 +104,7 @@ def test_a_frozen_process_that_wakes_up_after_its_successor_took_over_writes_not
     with BusySource(postgres_settings) as source:
         source.add_contents(3)
         with capture(postgres_settings, kafka_settings) as zombie:
-            zombie.wait_for_state("running")
+            zombie.wait_for_phase("streaming")
             source.insert(5)
             wait_until(lambda: is_complete(source, kafka_settings), 30, "the first rows have arrived")
             zombie.signal(signal.SIGSTOP)

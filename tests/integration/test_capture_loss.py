@@ -23,7 +23,7 @@ def database(postgres_settings: PostgresSettings) -> Iterator[psycopg.Connection
 def captured(database: psycopg.Connection, postgres_settings: PostgresSettings, kafka_settings: KafkaSettings) -> None:
     """A slot whose first event is delivered; nobody reads it now."""
     with capture(postgres_settings, kafka_settings) as process:
-        process.wait_for_state("running")
+        process.wait_for_phase("streaming")
         _insert(database)
         wait_until(lambda: events_in_topic(kafka_settings), 20, "the event arrives")
         process.stop()
@@ -79,7 +79,7 @@ def test_the_remedy_of_a_lost_slot_works(
     _insert(database)
     anew = postgres_settings.model_copy(update={"slot": postgres_settings.slot + "_2", "snapshot": "never"})
     with capture(anew, kafka_settings) as process:
-        process.wait_for_state("running")
+        process.wait_for_phase("streaming")
         _insert(database)
         wait_until(lambda: len(events_in_topic(kafka_settings)) == 2, 20, "the new event arrives")
         process.stop()
@@ -138,7 +138,7 @@ def test_a_dropped_column_that_enrichment_needs_halts_after_the_rows_before_it(
 ) -> None:
     """Rows from before the change are delivered; then the stage halts, running or started anew."""
     with capture(postgres_settings, kafka_settings) as process:
-        process.wait_for_state("running")
+        process.wait_for_phase("streaming")
         _insert(database)
         database.execute("alter table engagement_events drop device")
         _insert(database)

@@ -18,7 +18,7 @@ def test_postgres_that_stops_or_dies_costs_and_repeats_nothing(
     """After a crash the slot returns to an older position: what was delivered is passed over."""
     with BusySource(postgres_settings) as source, capture(postgres_settings, kafka_settings) as process:
         source.add_contents(3)
-        process.wait_for_state("running")
+        process.wait_for_phase("copying events")
         for _ in range(30):
             source.step()
         source.connection.close()
@@ -41,7 +41,7 @@ def test_kafka_that_stops_or_dies_costs_and_repeats_nothing(
     with BusySource(postgres_settings) as source, capture(postgres_settings, kafka_settings) as process:
         source.add_contents(3)
         source.add_history(20_000)
-        process.wait_for_state("running")
+        process.wait_for_phase("copying events")
         getattr(kafka_server, how)()
         for _ in range(100):
             source.step()

@@ -55,14 +55,8 @@ def process(
 ) -> Iterator[CaptureProcess]:
     """A capture that streams."""
     with capture(postgres_settings, kafka_settings) as started:
-        started.wait_for_state("running")
-        wait_until(lambda: _phase(started) == "streaming", 20, "the copy is over")
+        started.wait_for_phase("streaming")
         yield started
-
-
-def _phase(process: CaptureProcess) -> object:
-    report = process.status()
-    return None if report is None else report.details.get("phase")
 
 
 def _insert_odd_rows(database: psycopg.Connection) -> None:
@@ -89,7 +83,7 @@ def test_every_kind_of_value_arrives_unchanged_by_both_ways(
     _insert_odd_rows(database)
     texts = {row[0]: row[1] for row in database.execute("select id, raw_payload::text from engagement_events")}
     with capture(postgres_settings, kafka_settings) as process:
-        process.wait_for_state("running")
+        process.wait_for_phase("streaming")
         _insert_odd_rows(database)
         records = sorted(_wait_for(kafka_settings, 2 * len(ODD_ROWS)), key=lambda r: r.after.id if r.after else 0)
         process.stop()

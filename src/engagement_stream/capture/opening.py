@@ -75,6 +75,8 @@ def open_capture(
         topic = ProgressTopic(kafka, postgres.slot)
         resume = topic.read()
         progress = resume.progress
+        if kept is not None and (progress is None or progress.copy is None):
+            kept.close()  # of a slot that is made anew, or of a copy that turned out to be over
         if progress is None:
             check_unused(postgres.slot, source.slot())
         if progress is None or progress.phase == "creating":

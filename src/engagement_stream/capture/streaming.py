@@ -31,7 +31,7 @@ from engagement_stream.observe.status import StageStatus
 from engagement_stream.settings import KafkaSettings, PostgresSettings
 
 _TICK_MS = 250
-_MAX_AGE_S = 0.2  # a Kafka transaction is not kept open longer than this while rows still come
+_MAX_AGE_S = 0.4  # a Kafka transaction is not kept open longer than this while rows still come
 # The coordinator writes its markers after it has answered a commit. A transaction that begins meanwhile is refused, and
 # librdkafka comes back 20 ms later: a short breath between small transactions halves the median latency (measured).
 _FEW_RECORDS = 500
