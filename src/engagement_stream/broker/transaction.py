@@ -111,6 +111,9 @@ class TransactionalOutbox:
         crash_point("transaction.before_init")
         producer = Producer(self._config)
         try:
+            # Connects first: without a connection init_transactions misses its first try and sleeps half a second
+            # before the next (measured: 510 ms against 60 ms), which every slow commit would pay for.
+            producer.list_topics(timeout=_CALL_TIMEOUT_S)
             producer.init_transactions(_CALL_TIMEOUT_S)
         except KafkaException as error:
             raise Retry(f"Kafka does not open transactions for {self._name}: {error.args[0].str()}") from error
@@ -141,6 +144,11 @@ class TransactionalOutbox:
     def commit(self, offsets: Sequence[TopicPartition] | None = None, consumer: Consumer | None = None) -> None:
         producer = self._live()
         with self._lost_unless_clean():
+            # Everything is delivered first. EndTxn is timed, and a long flush must not be taken for a retried commit; and
+            # the offsets' request is refused while the former transaction is still being completed, to be repeated only
+            # after retry.backoff.ms: what has delivered records belongs to a transaction that has begun for certain.
+            if producer.flush(_CALL_TIMEOUT_S):
+                raise TransactionLost("the brokers did not take the records in time")
             if offsets and consumer is not None:
                 crash_point("transaction.before_offsets")
                 # Fetched anew each time: stale group metadata would fence us, missing metadata would fence nobody.
@@ -148,9 +156,6 @@ class TransactionalOutbox:
                 with self._suspected_if_slow():
                     _send_offsets(producer, list(offsets), group)
                 crash_point("transaction.after_offsets")
-            # Everything is delivered before EndTxn is timed, so that a long flush is not taken for a retried commit.
-            if producer.flush(_CALL_TIMEOUT_S):
-                raise TransactionLost("the brokers did not take the records in time")
             crash_point("transaction.before_commit")
             with self._suspected_if_slow():
                 producer.commit_transaction(_CALL_TIMEOUT_S)

@@ -83,7 +83,9 @@ class BigQuerySink:
         # Rows are known to their stream; a position that only moved past markers is known to nobody but Kafka.
         crash_point("bigquery.before_commit")
         try:
-            road.commit({lane.partition: lane.checkpoint() for lane in lanes}, wait=not appended)
+            # Waited for: an unwaited one that arrives after the next opening's would name a stream that is finalized,
+            # and the rows of the newer stream would be written again.
+            road.commit({lane.partition: lane.checkpoint() for lane in lanes})
         except Retry:
             if not appended:
                 raise
