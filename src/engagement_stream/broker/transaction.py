@@ -144,9 +144,9 @@ class TransactionalOutbox:
     def commit(self, offsets: Sequence[TopicPartition] | None = None, consumer: Consumer | None = None) -> None:
         producer = self._live()
         with self._lost_unless_clean():
-            # Everything is delivered first. EndTxn is timed, and a long flush must not be taken for a retried commit; and
-            # the offsets' request is refused while the former transaction is still being completed, to be repeated only
-            # after retry.backoff.ms: what has delivered records belongs to a transaction that has begun for certain.
+            # Everything is delivered first. A long flush must not be taken for a retried commit. And the offsets' request
+            # is refused while the former transaction is still being completed, to be repeated only after
+            # retry.backoff.ms; once records are delivered, this one has begun for certain.
             if producer.flush(_CALL_TIMEOUT_S):
                 raise TransactionLost("the brokers did not take the records in time")
             if offsets and consumer is not None:
