@@ -144,8 +144,8 @@ class TransactionalOutbox:
     def commit(self, offsets: Sequence[TopicPartition] | None = None, consumer: Consumer | None = None) -> None:
         producer = self._live()
         with self._lost_unless_clean():
-            # Everything is delivered first. A long flush must not be taken for a retried commit. And the offsets' request
-            # is refused while the former transaction is still being completed, to be repeated only after
+            # Everything is delivered first: a long flush must not be taken for a retried commit. And the request for
+            # the offsets is refused while the former transaction is still being completed, to be repeated only after
             # retry.backoff.ms; once records are delivered, this one has begun for certain.
             if producer.flush(_CALL_TIMEOUT_S):
                 raise TransactionLost("the brokers did not take the records in time")
