@@ -28,7 +28,7 @@ from engagement_stream.observe.metrics import CHANGED_LATER, DEAD_LETTERS, REOPE
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.settings import KafkaSettings
 
-_BATCH_RECORDS = 5_000
+_BATCH_RECORDS = 10_000
 _IDLE_POLL_S = 1.0
 _CATALOG_WAIT_S = 5.0
 _LAG_EVERY_S = 1.0
