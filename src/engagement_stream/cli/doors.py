@@ -1,13 +1,11 @@
 """The mission's two commands with their flags, mapped to the same verbs as `engagement`."""
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from engagement_stream.cli import generate, stream
-from engagement_stream.errors import EngagementError, Fatal
+from engagement_stream.cli import generate, mendable_errors, stream
 
 
 class StreamMode(StrEnum):
@@ -67,10 +65,5 @@ def data_generator() -> None:
 def _run(name: str, command: "typer.models.CommandFunctionType") -> None:
     app = typer.Typer(name=name, pretty_exceptions_enable=False, add_completion=False)
     app.command()(command)
-    try:
+    with mendable_errors(name):
         app(prog_name=name)
-    except EngagementError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        if isinstance(error, Fatal):
-            print(f"what to do: {error.remedy}", file=sys.stderr)
-        sys.exit(2)
