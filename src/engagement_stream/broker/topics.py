@@ -22,6 +22,16 @@ RAW_MAX_BYTES = 4 * _MIB
 ENRICHED_MAX_BYTES = 6 * _MIB
 DLQ_MAX_BYTES = 8 * _MIB
 
+# A broker that was away for longer than its session is elected anew and may hear of it after its clients.
+_BETWEEN_LEADERS = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
@@ -129,13 +139,19 @@ def high_watermarks(
 ) -> list[int]:
     """End offset of each partition, by default as a read_uncommitted reader sees it.
 
-    The read_committed end would hide committed records behind somebody else's open transaction.
+    The read_committed end would hide committed records behind somebody else's open transaction. Raises Retry; a
+    partition between two leaders is asked again, until `timeout_s` is over.
     """
     admin = AdminClient({**kafka.client_config()})
     wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}  # type: ignore[no-untyped-call]  # untyped upstream
-    try:
-        answers = admin.list_offsets(wanted, request_timeout=timeout_s, isolation_level=isolation)
-        offsets = {part.partition: future.result(timeout=timeout_s).offset for part, future in answers.items()}
-    except KafkaException as error:
-        raise Retry(f"Kafka does not tell the end of {topic}: {error.args[0].str()}") from error
-    return [offsets[number] for number in range(partitions)]
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            answers = admin.list_offsets(wanted, request_timeout=timeout_s, isolation_level=isolation)
+            offsets = {part.partition: future.result(timeout=timeout_s).offset for part, future in answers.items()}
+        except KafkaException as error:
+            if error.args[0].code() not in _BETWEEN_LEADERS or time.monotonic() > deadline_s:
+                raise Retry(f"Kafka does not tell the end of {topic}: {error.args[0].str()}") from error
+            time.sleep(0.1)
+        else:
+            return [offsets[number] for number in range(partitions)]
