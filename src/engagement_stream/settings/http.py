@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from engagement_stream.settings.room import Room, url
+from engagement_stream.settings.room import Room, url_of
 
 
 class HttpSettings(Room):
     """The external REST system."""
 
-    url: Annotated[SecretStr, url("https", "http")] | None = Field(
+    url: Annotated[SecretStr, url_of("https", "http")] | None = Field(
         None,
         validation_alias="EXTERNAL_API_URL",
         description="Where batches are POSTed. Empty: the embedded receiver of ./start.sh.",

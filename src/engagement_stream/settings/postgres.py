@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from engagement_stream.settings.room import Room, url
+from engagement_stream.settings.room import Room, url_of
 
 
 class PostgresSettings(Room):
     """The source database and the replication slot that reads it."""
 
-    database_url: Annotated[SecretStr, url("postgresql", "postgres")] = Field(
+    database_url: Annotated[SecretStr, url_of("postgresql", "postgres")] = Field(
         SecretStr("postgresql://postgres:postgres@localhost:5432/engagement_db"),
         validation_alias="DATABASE_URL",
         description="Source database. The role needs REPLICATION and SELECT on the two tables.",

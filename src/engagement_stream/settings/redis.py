@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from engagement_stream.settings.room import Room, url
+from engagement_stream.settings.room import Room, url_of
 
 
 class RedisSettings(Room):
     """The real-time aggregates."""
 
-    url: Annotated[SecretStr, url("redis", "rediss", "unix")] = Field(
+    url: Annotated[SecretStr, url_of("redis", "rediss", "unix")] = Field(
         SecretStr("redis://localhost:6379"),
         validation_alias="REDIS_URL",
         description="Redis or Valkey, version 7 or newer, maxmemory-policy noeviction.",

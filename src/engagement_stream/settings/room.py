@@ -6,7 +6,7 @@ from pydantic import AfterValidator, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-def url(*schemes: str) -> AfterValidator:
+def url_of(*schemes: str) -> AfterValidator:
     """Checks that a value is a URL of one of these schemes."""
 
     def check(value: SecretStr) -> SecretStr:
