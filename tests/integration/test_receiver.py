@@ -8,16 +8,15 @@ import httpcore
 import pytest
 
 from engagement_stream.errors import Retry
-from engagement_stream.model.engagement import encode_enriched
 from engagement_stream.sinks.http.endpoint import Endpoint
 from engagement_stream.sinks.http.request import Headers, batch_body
 from engagement_stream.stack.receiver import ReceiverServer
-from tests.fixtures.http import engagement
+from tests.fixtures.http import as_sent, engagement
 
 
 def _post(receiver: ReceiverServer, endpoint: Endpoint, first: int, count: int) -> int:
     events = [engagement(number) for number in range(first, first + count)]
-    body = batch_body("t", [(encode_enriched(event), event) for event in events])
+    body = batch_body("t", [as_sent(event) for event in events])
     headers = Headers(url=receiver.url, secret=receiver.secret, token="")
     return endpoint.post(body, headers.of(f"t/0/{first}-{first + count}/v1/x", body, time.time())).status
 
@@ -59,7 +58,7 @@ def test_repeats_and_disorder_are_counted(receiver: ReceiverServer) -> None:
     assert _post(receiver, endpoint, 5, 1) == 204
     headers = Headers(url=receiver.url, secret=receiver.secret, token="")
     other = engagement(10, duration_ms=1)
-    body = batch_body("t", [(encode_enriched(other), other)])
+    body = batch_body("t", [as_sent(other)])
     assert endpoint.post(body, headers.of("t/0/10-12/v1/x", body, time.time())).status == 204
     stats = receiver.stats(thorough=True)
     assert (stats.events, stats.received, stats.requests) == (3, 6, 4)

@@ -16,7 +16,7 @@ from engagement_stream.sinks.http.caution import REFUSALS_IN_A_ROW, Caution
 from engagement_stream.sinks.http.errors import translated
 from engagement_stream.sinks.http.plan import Plan, checkpoint, planned
 from engagement_stream.sinks.http.request import CONTENT_TYPE, Headers, batch_body, idempotency_key
-from tests.fixtures.http import engagement
+from tests.fixtures.http import as_sent, engagement
 
 SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUA=="
 
@@ -25,7 +25,7 @@ def test_a_batch_is_cloudevents_with_the_record_as_it_came() -> None:
     """Every required attribute, the content as subject and partition key."""
     event = engagement(7, content=3)
     value = encode_enriched(event)
-    (made,) = msgspec.json.decode(batch_body("engagement-enriched", [(value, event)]))
+    (made,) = msgspec.json.decode(batch_body("engagement-enriched", [as_sent(event)]))
     assert made == {
         "specversion": "1.0",
         "id": "7",
@@ -36,13 +36,13 @@ def test_a_batch_is_cloudevents_with_the_record_as_it_came() -> None:
         "partitionkey": event.content_id,
         "data": msgspec.json.decode(value),
     }
-    assert b'"data":' + value + b"}]" in batch_body("engagement-enriched", [(value, event)])
+    assert b'"data":' + value + b"}]" in batch_body("engagement-enriched", [as_sent(event)])
 
 
 def test_an_event_without_content_or_type_still_is_a_valid_cloudevent() -> None:
     """No empty subject; its own id is the partition key, as it is Kafka's."""
     event = engagement(7, content_id=None, event_type=None)
-    (made,) = msgspec.json.decode(batch_body("t", [(encode_enriched(event), event)]))
+    (made,) = msgspec.json.decode(batch_body("t", [as_sent(event)]))
     assert "subject" not in made
     assert (made["type"], made["partitionkey"]) == ("engagement.unknown", "7")
 
@@ -50,7 +50,7 @@ def test_an_event_without_content_or_type_still_is_a_valid_cloudevent() -> None:
 def test_the_same_batch_has_the_same_bytes_and_key_and_another_one_has_not() -> None:
     """A topic made anew starts over with the same offsets: its keys must be others."""
     one, other = engagement(1), engagement(2)
-    bodies = [batch_body("t", [(encode_enriched(e), e)]) for e in (one, one, other)]
+    bodies = [batch_body("t", [as_sent(e)]) for e in (one, one, other)]
     keys = [idempotency_key("a.b", 3, Plan(10, 11, history=False), body) for body in bodies]
     assert keys[0] == keys[1] != keys[2]
     assert keys[0].startswith("a%2Eb/3/10-11/v1/")
@@ -60,7 +60,7 @@ def test_the_same_batch_has_the_same_bytes_and_key_and_another_one_has_not() -> 
 def test_a_receiver_verifies_the_signature_with_the_library_of_the_standard() -> None:
     """And the timestamp is the attempt's."""
     event = engagement(1)
-    body = batch_body("t", [(encode_enriched(event), event)])
+    body = batch_body("t", [as_sent(event)])
     headers = Headers(url="https://x", secret=SECRET, token="tok").of("key", body, datetime.now(UTC).timestamp())
     given = {str(name): str(value) for name, value in headers.items()}
     Webhook(SECRET).verify(body, given)

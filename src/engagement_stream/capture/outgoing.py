@@ -10,8 +10,8 @@ from engagement_stream.crashpoint import crash_point
 from engagement_stream.observe.metrics import CHANGED_LATER, DEAD_LETTERS, OVERSIZED
 from engagement_stream.settings import KafkaSettings
 
-MAX_RECORDS = 15_000  # a backlog is worked off in large transactions: each commit is a wait of some 50 ms
-MAX_BYTES = 16 << 20
+MAX_RECORDS = 30_000  # a backlog is worked off in large transactions: each commit is a wait of some 50 ms
+MAX_BYTES = 32 << 20
 _FRAMING_BYTES = 64 << 10  # key, headers and the batch's own frame
 MAX_VALUE_BYTES = RAW_MAX_BYTES - _FRAMING_BYTES
 _MAX_LETTER_BYTES = DLQ_MAX_BYTES - _FRAMING_BYTES

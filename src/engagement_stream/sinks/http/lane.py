@@ -4,17 +4,19 @@ A lane's life: records are offered, the first of them become a plan, the plan is
 position moves to its end. A refused plan is cut in half until the record that is refused stands alone.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import islice
 
 from engagement_stream.broker.dead_letter import DeadLetter
-from engagement_stream.model.engagement import SNAPSHOT, Engagement, decode_engagement
+from engagement_stream.model.engagement import SNAPSHOT
 from engagement_stream.sinks.base import Checkpoint, Slice
 from engagement_stream.sinks.decode import decode
 from engagement_stream.sinks.http.plan import Plan, batch_length, checkpoint
-from engagement_stream.sinks.http.request import ENVELOPE_BYTES
+from engagement_stream.sinks.http.request import ENVELOPE_BYTES, HttpEvent, decode_event
 
 STAGE = "http"
-Record = tuple[int, bytes, Engagement]
+Record = tuple[int, bytes, HttpEvent]
 """Offset, the enriched bytes, what they say."""
 
 
@@ -43,6 +45,9 @@ class Lane:
         self._topic = topic
         self._end = committed.offset
         self._records: list[Record] = []
+        """Offered and not settled, in order; those below `_first` are."""
+        self._offsets: list[int] = []
+        self._first = 0
         self._malformed: list[DeadLetter] = []
         self._suspect_end = 0
         """One record of [position, _suspect_end) is known to be refused."""
@@ -54,6 +59,7 @@ class Lane:
         decoded = decode(rest, _with_its_bytes, stage=STAGE, topic=self._topic)
         self._malformed = decoded.letters
         self._records = [(o, value, event) for o, (value, event) in zip(decoded.offsets, decoded.events, strict=True)]
+        self._offsets, self._first = decoded.offsets, 0
         if self.plan is not None:
             self._fill(self.plan)
 
@@ -102,30 +108,38 @@ class Lane:
         self._advance(self.plan.end)
 
     def _make_plan(self, limits: Limits) -> None:
-        sendable = [r for r in self._records if limits.history or r[2].source != SNAPSHOT]
+        count = limits.batch_size
+        if self._suspect_end > self.position:
+            # The refused record is among the suspects: asking for all of them again would only repeat the refusal.
+            suspects = len(self._sendable(limits.history, None, self._suspect_end))
+            count = max(suspects // 2, 1) if suspects else count
+        sendable = self._sendable(limits.history, count, None)
         if not sendable:
             return self._advance(self._end)
-        suspects = sum(1 for offset, _, _ in sendable if offset < self._suspect_end)
-        # The refused record is among the suspects: asking for all of them again would only repeat the refusal.
-        count = max(suspects // 2, 1) if suspects else limits.batch_size
-        count = batch_length(_sizes(sendable[:count]), count, limits.max_bytes)
-        self.batch = sendable[:count]
+        self.batch = sendable[: batch_length(_sizes(sendable), count, limits.max_bytes)]
         self.plan = Plan(self.position, self.batch[-1][0] + 1, limits.history)
         return None
 
+    def _sendable(self, history: bool, count: int | None, end: int | None) -> list[Record]:
+        """The next `count` unsettled records that are to be sent, or those below `end`."""
+        last = len(self._records) if end is None else bisect_left(self._offsets, end)
+        rest = islice(self._records, self._first, last)
+        return list(islice((r for r in rest if history or r[2].source != SNAPSHOT), count))
+
     def _fill(self, plan: Plan) -> None:
-        self.batch = [r for r in self._records if r[0] < plan.end and (plan.history or r[2].source != SNAPSHOT)]
+        self.batch = self._sendable(plan.history, None, plan.end)
 
     def _advance(self, position: int) -> None:
         self.position = position
         self.plan, self.batch = None, []
-        self._records = [r for r in self._records if r[0] >= position]
-        self.letters += [letter for letter in self._malformed if letter.offset < position]
-        self._malformed = [letter for letter in self._malformed if letter.offset >= position]
+        self._first = bisect_left(self._offsets, position)
+        if self._malformed:
+            self.letters += [letter for letter in self._malformed if letter.offset < position]
+            self._malformed = [letter for letter in self._malformed if letter.offset >= position]
 
 
-def _with_its_bytes(value: bytes) -> tuple[bytes, Engagement]:
-    return value, decode_engagement(value)
+def _with_its_bytes(value: bytes) -> tuple[bytes, HttpEvent]:
+    return value, decode_event(value)
 
 
 def _sizes(records: list[Record]) -> list[int]:

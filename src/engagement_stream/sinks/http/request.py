@@ -8,6 +8,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -15,7 +16,6 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from engagement_stream import __version__
-from engagement_stream.model.engagement import Engagement
 from engagement_stream.sinks.http.plan import Plan
 
 CONTENT_TYPE = "application/cloudevents-batch+json"
@@ -25,22 +25,45 @@ ENVELOPE_BYTES = 420
 _text = msgspec.json.Encoder().encode
 
 
-def cloud_event(source: bytes, value: bytes, event: Engagement) -> bytes:
+class HttpEvent(msgspec.Struct, frozen=True, gc=False):
+    """The part of an Engagement that the envelope tells; the rest goes out as it came, undecoded."""
+
+    event_id: int
+    content_id: str | None
+    event_type: str | None
+    event_ts: str
+    commit_ts_us: int
+    source: str
+
+
+decode_event = msgspec.json.Decoder(HttpEvent).decode
+"""bytes -> HttpEvent; raises msgspec.MsgspecError."""
+
+
+@lru_cache(maxsize=256)
+def _type(event_type: str | None) -> bytes:
+    return _text(f"engagement.{event_type or 'unknown'}")
+
+
+def cloud_event(source: bytes, value: bytes, event: HttpEvent) -> bytes:
     """One event; `source` is JSON text, `value` the enriched record's own bytes."""
-    subject = b"" if event.content_id is None else b'"subject":%b,' % _text(event.content_id)
-    key = str(event.event_id) if event.content_id is None else event.content_id
+    if event.content_id is None:
+        subject, key = b"", b'"%d"' % event.event_id
+    else:
+        key = _text(event.content_id)
+        subject = b'"subject":%b,' % key
     return b'{"specversion":"1.0","id":"%d","source":%b,"type":%b,%b"time":%b,"partitionkey":%b,"data":%b}' % (
         event.event_id,
         source,
-        _text(f"engagement.{event.event_type or 'unknown'}"),
+        _type(event.event_type),
         subject,
         _text(event.event_ts),
-        _text(key),
+        key,
         value,
     )
 
 
-def batch_body(topic: str, records: Sequence[tuple[bytes, Engagement]]) -> bytes:
+def batch_body(topic: str, records: Sequence[tuple[bytes, HttpEvent]]) -> bytes:
     """The JSON array of one request."""
     source = _text(f"/engagement-stream/{topic}")
     return b"[%b]" % b",".join([cloud_event(source, value, event) for value, event in records])
