@@ -38,6 +38,11 @@ class StageProcess:
         self._process = run_engagement(["stage", name], {**environment, "STAGE_STATUS_PORT": str(port)}, log)
         self._usage = psutil.Process(self._process.pid)
 
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
     def status(self) -> StatusReport | None:
         """Its own report; None while it does not answer."""
         try:
@@ -122,6 +127,12 @@ class Rig:
     def generate(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """The traffic generator as a process."""
         return run_engagement(["generate", *arguments], self.environment, self._directory / "generator.log")
+
+    def server_pid(self, name: str) -> int:
+        """Process id of a server, `kafka` for one."""
+        pid = self._world.parts[name].pid
+        assert pid is not None, f"{name} does not run"
+        return pid
 
     def servers_cpu_s(self) -> dict[str, float]:
         """CPU time of each server so far, its child processes included; BigQuery's stands as `emulator`."""

@@ -36,11 +36,11 @@ def consumer(kafka: KafkaSettings, group: str, **overrides: object) -> Consumer:
             "heartbeat.interval.ms": 3_000,
             "max.poll.interval.ms": 300_000,
             "fetch.wait.max.ms": 500,
-            "fetch.message.max.bytes": 8 << 20,
-            "fetch.max.bytes": 32 << 20,
-            "queued.min.messages": 20_000,
+            "fetch.message.max.bytes": 1 << 20,
+            "fetch.max.bytes": 8 << 20,
+            "queued.min.messages": 10_000,
             "fetch.queue.backoff.ms": 20,  # the default rests a whole second each time the queue was full
-            "queued.max.messages.kbytes": 32_768,
+            "queued.max.messages.kbytes": 16_384,
             **overrides,
         }
     )

@@ -1,0 +1,124 @@
+"""`python -m benchmarks`: peers and ourselves in one run, alternating, medians of several rounds."""
+
+import datetime
+import json
+import math
+import platform
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from benchmarks.capturing import Debezium, OurCapture, RecvLogical
+from benchmarks.contender import Contender, Figure
+from benchmarks.enriching import OurEnrich, PeerEnrich
+from benchmarks.measuring import measure, middle
+from benchmarks.packages import debezium_classpath, peers_python
+from benchmarks.table import table
+from engagement_stream.bench.rig import Rig
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+_console = Console(highlight=False)
+tell = _console.print
+
+
+@app.callback()
+def benchmarks() -> None:
+    """Peers and ourselves in one run on this machine; needs the network the first time."""
+
+
+@app.command()
+def compare(
+    rows: Annotated[int, typer.Option(help="Backlog that each contender works off.", min=50_000)] = 500_000,
+    rounds: Annotated[int, typer.Option(help="Runs of each; medians are told.", min=1)] = 3,
+    report: Annotated[Path | None, typer.Option(help="Write the table (.md) and every figure (.json) here.")] = None,
+) -> None:
+    """Capture and enrichment beside Debezium, Quix Streams, Faust and pg_recvlogical, on the same servers and rows."""
+    classpath, python = debezium_classpath(tell), peers_python(tell)
+    directory = Path(tempfile.mkdtemp(prefix="engagement-compare-"))
+    try:
+        with Rig(tell) as rig:
+            captured, capture = _capture(rig, directory, classpath, rows, rounds)
+            enriched = _enrich(rig, directory, python, captured, rows)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    text = "\n\n".join(
+        [
+            f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {_machine()}; {rows:,} rows, medians of {rounds} rounds.",
+            "### PostgreSQL to Kafka",
+            table([middle(runs) for runs in capture]),
+            "### Raw topic to enriched topic",
+            table([middle(runs) for runs in enriched]),
+        ]
+    )
+    tell(text)
+    if report is not None:
+        report.with_suffix(".md").write_text(text + "\n")
+        raw = {"capture": capture, "enrich": enriched}
+        report.with_suffix(".json").write_text(json.dumps(msgspec.to_builtins(raw), indent=1) + "\n")
+
+
+def _capture(
+    rig: Rig, directory: Path, classpath: str, rows: int, rounds: int
+) -> tuple[list[OurCapture], list[list[Figure]]]:
+    """All slots first, then the rows once: everybody reads the same write-ahead log."""
+    numbers = range(rounds + 1)  # the first round warms the broker up and does not count
+    ours = [OurCapture(rig, directory, number) for number in numbers]
+    debezium = [Debezium(rig, directory, number, classpath) for number in numbers]
+    limits = [RecvLogical(rig, number) for number in numbers]
+    for contender in (*ours, *debezium, *limits):
+        tell(f"preparing {contender.name} ...")
+        contender.prepare()
+    tell(f"writing {rows:,} rows ...")
+    writer = rig.generate("historical", "--historical-days", "7", "--rows", str(rows))
+    if writer.wait(900) != 0:
+        raise RuntimeError("the generator failed")
+    found: list[list[Figure]] = [[], [], []]
+    for number in numbers:
+        pair: Sequence[tuple[int, Contender]] = [(0, ours[number]), (1, debezium[number])]
+        for place, contender in pair if number % 2 else reversed(pair):
+            _round(rig, contender, rows, found[place], number)
+        seconds = limits[number].seconds()
+        if number:
+            found[2].append(Figure(limits[number].name, rows / seconds, math.nan, math.nan, math.nan))
+            tell(f"  {limits[number].name}: {rows / seconds:,.0f}/s")
+    return ours, found
+
+
+def _enrich(rig: Rig, directory: Path, python: Path, captured: list[OurCapture], rows: int) -> list[list[Figure]]:
+    found: list[list[Figure]] = [[], [], []]
+    for number, source in enumerate(captured):
+        contenders: list[tuple[int, Contender]] = [
+            (0, OurEnrich(rig, directory, source)),
+            (1, PeerEnrich("Quix Streams 3.28, exactly once", "quix.py", python, rig, directory, source, number)),
+            (2, PeerEnrich("Faust 0.15, exactly once", "faust_job.py", python, rig, directory, source, number)),
+        ]
+        for place, contender in contenders if number % 2 else reversed(contenders):
+            contender.prepare()
+            try:
+                _round(rig, contender, rows, found[place], number)
+            except RuntimeError as error:
+                tell(f"  {contender.name} cannot do it: {error}")
+    return [runs for runs in found if runs]
+
+
+def _round(rig: Rig, contender: Contender, rows: int, found: list[Figure], number: int) -> None:
+    figure = measure(contender, rows, rig.server_pid("kafka"))
+    tell(f"  {contender.name}: {figure.records_per_s:,.0f}/s{'' if number else ' (warming up)'}")
+    if number:
+        found.append(figure)
+
+
+def _machine() -> str:
+    import os
+
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    app()
