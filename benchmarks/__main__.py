@@ -1,6 +1,6 @@
 """`python -m benchmarks`: peers and ourselves in one run, alternating, medians of several rounds."""
 
-import datetime
+import datetime as dt
 import json
 import math
 import platform
@@ -49,7 +49,7 @@ def compare(
         shutil.rmtree(directory, ignore_errors=True)
     text = "\n\n".join(
         [
-            f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {_machine()}; {rows:,} rows, medians of {rounds} rounds.",
+            f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {_machine()}; {rows:,} rows, medians of {rounds} rounds.",
             "### PostgreSQL to Kafka",
             table([middle(runs) for runs in capture]),
             "### Raw topic to enriched topic",

@@ -8,7 +8,6 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.offsets import Offsets
-from benchmarks.packages import debezium_classpath
 from engagement_stream.bench.rig import Rig, StageProcess, stop_process, wait_for
 from engagement_stream.stack.part import package_dir
 

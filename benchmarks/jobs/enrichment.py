@@ -1,6 +1,6 @@
 """The same transformation for every peer, as fast as we know how: typed JSON, a dictionary for the join.
 
-No versions, no dead letters, no as-of: what a user would write. It is our own decoder (msgspec), which favours the peer.
+No versions, no dead letters, no as-of: what a user would write. Our own decoder (msgspec) favours the peer.
 """
 
 import msgspec
