@@ -71,9 +71,10 @@ def _capture(
     ours = [OurCapture(rig, directory, number) for number in numbers]
     debezium = [Debezium(rig, directory, number, classpath) for number in numbers]
     limits = [RecvLogical(rig, number) for number in numbers]
-    for contender in (*ours, *debezium, *limits):
-        tell(f"preparing {contender.name} ...")
-        contender.prepare()
+    everybody: list[OurCapture | Debezium | RecvLogical] = [*ours, *debezium, *limits]
+    for one in everybody:
+        tell(f"preparing {one.name} ...")
+        one.prepare()
     tell(f"writing {rows:,} rows ...")
     writer = rig.generate("historical", "--historical-days", "7", "--rows", str(rows))
     if writer.wait(900) != 0:

@@ -1,7 +1,8 @@
 """How far a topic or a consumer group is, as the brokers tell it."""
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec  # not re-exported for type checkers
 from confluent_kafka.cimpl import NewTopic
 
 
@@ -14,7 +15,7 @@ class Offsets:
 
     def of_topic(self, topic: str) -> int:
         """Committed records of all partitions; 0 while there is no such topic."""
-        wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(self._partitions)}
+        wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(self._partitions)}  # type: ignore[no-untyped-call]  # untyped upstream
         answers = self._admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)
         try:
             return sum(future.result().offset for future in answers.values())
