@@ -138,12 +138,13 @@ def _refuse_unstorable(rows: Rows, partition: int, topic: str, now: datetime) ->
         if not earliest <= event.event_ts < latest:
             detail = f"event_ts is {event.event_ts.isoformat()}; streaming takes {earliest:%F} to {latest:%F}"
             letters.append(refuse(rows, index, partition, topic, OUT_OF_RANGE, detail))
-        elif event.raw_payload is not None and (problem := _json_problem(event.raw_payload)):
+        elif event.raw_payload is not None and (problem := json_problem(event.raw_payload)):
             letters.append(refuse(rows, index, partition, topic, PAYLOAD, problem))
     return letters
 
 
-def _json_problem(text: str) -> str:
+def json_problem(text: str) -> str:
+    """Why a payload cannot be kept as JSON; empty when it can."""
     try:
         _parse_json(text)
     except RecursionError:

@@ -6,6 +6,7 @@ on one node and one script may change them together. With the default prefix and
 `engagement:partitions`          set: numbers of the partitions that have ever been written
 `engagement:{3}:position`        hash: `fence` (next offset to apply), `clock_us` (latest commit time applied,
                                  microseconds since 1970), `window_s`; `applying` only if a script broke off
+`engagement:{3}:replayed`        hash: `fence` of the replayed dead letters' topic, which is counted into the same keys
 `engagement:{3}:totals`          hash, over the whole partition: `events`, `play`, `pause`, `finish`, `click`,
                                  `untyped` (NULL or unknown type), `ms` (sum of duration_ms), `timed` (events with
                                  a duration), `no_content` (events whose content_id is NULL: in no ranking),
@@ -35,6 +36,11 @@ def tag(prefix: str, partition: int) -> str:
 
 def position_key(prefix: str, partition: int) -> str:
     return tag(prefix, partition) + "position"
+
+
+def replays_key(prefix: str, partition: int) -> str:
+    """The fence of replayed dead letters."""
+    return tag(prefix, partition) + "replayed"
 
 
 def partitions_key(prefix: str) -> str:

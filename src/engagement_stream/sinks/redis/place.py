@@ -6,9 +6,11 @@ from engagement_stream.errors import Fatal
 from engagement_stream.sinks.redis.keys import position_key, tag
 
 
-def resume_at(prefix: str, topic: str, partition: int, fence: int | None, begins_at: int, ends_at: int) -> int:
-    """The next offset to apply; raises Fatal where going on would lose or double something."""
-    name, key = f"{topic}[{partition}]", position_key(prefix, partition)
+def resume_at(
+    prefix: str, topic: str, partition: int, fence: int | None, begins_at: int, ends_at: int, key: str | None = None
+) -> int:
+    """The next offset to apply; raises Fatal where going on would lose or double something. `key` holds the fence."""
+    name, key = f"{topic}[{partition}]", key or position_key(prefix, partition)
     if fence is None:
         if begins_at == 0:
             return 0

@@ -23,7 +23,7 @@ from engagement_stream.sinks.base import Checkpoint, Gather, Receipt, Road, Slic
 from engagement_stream.sinks.decode import decode
 from engagement_stream.sinks.redis.errors import instruction, translated
 from engagement_stream.sinks.redis.fold import Folded, decode_event, fold
-from engagement_stream.sinks.redis.keys import partitions_key, position_key, tag
+from engagement_stream.sinks.redis.keys import partitions_key, position_key, replays_key, tag
 from engagement_stream.sinks.redis.place import resume_at, server_findings
 
 PIECE_RECORDS = 500
@@ -42,10 +42,14 @@ class _Piece:
 
 
 class RedisSink:
-    """Implements `sinks.base.Sink`."""
+    """Implements `sinks.base.Sink`. `replays`: of dead letters, counted into the same keys behind their own fence."""
 
-    def __init__(self, settings: RedisSettings) -> None:
+    decoder = staticmethod(decode_event)
+    """bytes -> RedisEvent; raises for what is dead-lettered."""
+
+    def __init__(self, settings: RedisSettings, *, replays: bool = False) -> None:
         self._settings = settings
+        self._fence_key = replays_key if replays else position_key
         self._window_s = settings.window_minutes * 60
         self._client: redis.Redis | None = None
         self._road: Road | None = None
@@ -73,14 +77,21 @@ class RedisSink:
             self._script = str(client.script_load(_APPLY))
             with client.pipeline(transaction=False) as pipe:
                 for partition in partitions:
-                    pipe.hmget(position_key(prefix, partition), "fence", "applying", "window_s")
-                states = pipe.execute()
+                    pipe.hget(self._fence_key(prefix, partition), "fence")
+                    pipe.hmget(position_key(prefix, partition), "applying", "window_s")
+                answers = pipe.execute()
         starts: dict[int, int] = {}
-        for partition, (fence, applying, window_s) in zip(partitions, states, strict=True):
+        for partition, fence, (applying, window_s) in zip(partitions, answers[::2], answers[1::2], strict=True):
             if applying is not None:
                 raise _torn(prefix, partition)
             starts[partition] = resume_at(
-                prefix, road.topic, partition, None if fence is None else int(fence), begins[partition], ends[partition]
+                prefix,
+                road.topic,
+                partition,
+                None if fence is None else int(fence),
+                begins[partition],
+                ends[partition],
+                self._fence_key(prefix, partition),
             )
             if window_s is not None and int(window_s) < self._window_s:
                 self._warn(f"the window was made longer: the ranking is whole again in {self._window_s // 60} minutes")
@@ -137,7 +148,7 @@ class RedisSink:
             end = part.offsets[last] if last < len(part.offsets) else part.end
             piece = Slice(part.partition, prev, end, part.offsets[first:last], part.values[first:last])
             prev = end
-            read = decode(piece, decode_event, stage=self.name, topic=road.topic)
+            read = decode(piece, self.decoder, stage=self.name, topic=road.topic)
             road.dead_letter(read.letters)
             folded = fold(
                 read.events,
@@ -156,7 +167,8 @@ class RedisSink:
                 part = piece.part
                 pipe.evalsha(
                     self._script,
-                    1,
+                    2,
+                    self._fence_key(prefix, part.partition),
                     position_key(prefix, part.partition),
                     tag(prefix, part.partition),
                     part.prev,
