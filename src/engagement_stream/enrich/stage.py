@@ -193,6 +193,8 @@ class EnrichStage:
         """One batch, one transaction. What is no longer ours is passed over, and read again by its owner."""
         if not self._placed:
             return
+        if topic == self._retry_topic:
+            self._catalog.open()  # to its end: what was mended before the replay is known to it
         batch = Read()
         read(messages, batch)
         if not self._catalog_covers(reader, batch, stop):

@@ -23,7 +23,7 @@ from engagement_stream.verify.ledger import Ledger
 from engagement_stream.verify.receiver import embedded_receiver, read_receiver
 from engagement_stream.verify.report import EXAMPLES, Finding, Place, Report, Unreadable
 from engagement_stream.verify.source import commit_times, read_source, rows_now
-from engagement_stream.verify.topics import committed, extent, read_enriched, read_letters, read_raw
+from engagement_stream.verify.topics import committed, extent, read_enriched, read_letters, read_raw, read_redis_replays
 from engagement_stream.verify.totals import Totals, read_totals
 
 Tell = Callable[[str, int], None]
@@ -84,6 +84,8 @@ class _Run:
         with self._reading("kafka", "see that KAFKA_BOOTSTRAP_SERVERS is right, the brokers run and the topics exist"):
             for partition, offset in committed(kafka, "enrich", kafka.events_topic).items():
                 ledger.add("position", [("enrich", partition, offset)])
+            for partition, offset in committed(kafka, "enrich", kafka.retry_topic("enrich")).items():
+                ledger.add("position", [("enrich-retry", partition, offset)])
             read_letters(kafka, ledger)
             enriched = extent(kafka, kafka.enriched_topic, kafka.partitions)
             progress = ProgressTopic(kafka, postgres.slot).read().progress
@@ -131,6 +133,7 @@ class _Run:
                 self._add(place, differing and f"{differing} events came again with other data")
             self._report.findings.extend(explain(self._settings, self._data_dir, ledger, comparison.findings))
             if totals is not None:
+                read_redis_replays(kafka, totals.take_replay)
                 self._compare_totals(totals, trimmed=enriched.trimmed)
         return Report(
             self._report.places,
@@ -160,6 +163,8 @@ class _Run:
         kafka = self._settings.kafka
         for partition, offset in committed(kafka, stage, kafka.enriched_topic).items():
             self._ledger.add("position", [(stage, partition, offset)])
+        for partition, offset in committed(kafka, f"{stage}-retry", kafka.retry_topic(stage)).items():
+            self._ledger.add("position", [(f"{stage}-retry", partition, offset)])
 
     def _compare_totals(self, totals: Totals, *, trimmed: bool) -> None:
         place = Place(REDIS, rows=totals.events, in_flight=totals.behind)

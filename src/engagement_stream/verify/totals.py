@@ -20,7 +20,7 @@ from engagement_stream.model.position import BEGINNING, Position
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.redis.errors import translated
 from engagement_stream.sinks.redis.fold import COUNTERS
-from engagement_stream.sinks.redis.keys import position_key, tag
+from engagement_stream.sinks.redis.keys import position_key, replays_key, tag
 
 Tell = Callable[[int], None]
 _CHUNK = 500
@@ -38,6 +38,10 @@ class Sum:
     texts: tuple[str, ...] = ()
     latest: tuple[str, ...] = ()
     latest_at: Position = BEGINNING
+    replays_fence: int = 0
+
+    def fence_of(self, *, replayed: bool) -> int:
+        return self.replays_fence if replayed else self.fence
 
     def take(self, event: Engagement) -> None:
         left = self.left
@@ -67,6 +71,8 @@ class Totals:
     contents: dict[str, Sum] = field(default_factory=dict)
     seen_from: dict[int, int] = field(default_factory=dict)
     """Partition -> fence before its contents were listed: a content of an earlier event has to be there."""
+    seen_replays_from: dict[int, int] = field(default_factory=dict)
+    """The same for the fence of replays."""
     absent: dict[str, int] = field(default_factory=dict)
     """Contents that have events before the fence and are not in Redis -> number of those events."""
     behind: int = 0
@@ -74,8 +80,15 @@ class Totals:
     events: int = 0
 
     def take(self, partition: int, offset: int, event: Engagement) -> None:
+        self._take(partition, offset, event, replayed=False)
+
+    def take_replay(self, partition: int, offset: int, event: Engagement) -> None:
+        """A dead letter that was sent back: counted into the same totals, behind a fence of its own."""
+        self._take(partition, offset, event, replayed=True)
+
+    def _take(self, partition: int, offset: int, event: Engagement, *, replayed: bool) -> None:
         whole = self.partitions.get(partition)
-        if whole is None or offset >= whole.fence:
+        if whole is None or offset >= whole.fence_of(replayed=replayed):
             self.behind += 1
         else:
             whole.take(event)
@@ -85,9 +98,9 @@ class Totals:
             return
         one = self.contents.get(content_id)
         if one is None:
-            if offset < self.seen_from.get(partition, 0):
+            if offset < (self.seen_replays_from if replayed else self.seen_from).get(partition, 0):
                 self.absent[content_id] = self.absent.get(content_id, 0) + 1
-        elif offset < one.fence:
+        elif offset < one.fence_of(replayed=replayed):
             one.take(event)
             if event.slug is not None and event.position >= one.latest_at:
                 one.latest_at = event.position
@@ -123,31 +136,34 @@ def read_totals(settings: RedisSettings, partitions: int, tell: Tell) -> Totals:
 
 def _read_partition(client: Any, prefix: str, partition: int, totals: Totals, tell: Tell) -> None:
     place = tag(prefix, partition)
-    fence, whole = _with_fence(client, position_key(prefix, partition), [place + "totals"])
-    totals.seen_from[partition] = fence
-    totals.partitions[partition] = _sum(fence, whole[0])
+    fences, whole = _with_fences(client, prefix, partition, [place + "totals"])
+    totals.seen_from[partition], totals.seen_replays_from[partition] = fences
+    totals.partitions[partition] = _sum(fences, whole[0])
     keys = client.scan_iter(match=f"{_literal(place)}content:*", count=1_000)
     while chunk := list(islice(keys, _CHUNK)):
-        fence, hashes = _with_fence(client, position_key(prefix, partition), chunk)
+        fences, hashes = _with_fences(client, prefix, partition, chunk)
         for key, values in zip(chunk, hashes, strict=True):
-            one = _sum(fence, values)
+            one = _sum(fences, values)
             one.texts = tuple(values.get(name, "") for name in _TEXTS)
             totals.contents[key.removeprefix(place + "content:")] = one
         tell(len(chunk))
 
 
-def _with_fence(client: Any, position: str, keys: list[str]) -> tuple[int, list[dict[str, str]]]:
-    """Hashes and the fence at one moment: MULTI lets no script in between."""
+def _with_fences(
+    client: Any, prefix: str, partition: int, keys: list[str]
+) -> tuple[tuple[int, int], list[dict[str, str]]]:
+    """Hashes and both fences at one moment: MULTI lets no script in between."""
     with client.pipeline(transaction=True) as pipe:
-        pipe.hget(position, "fence")
+        pipe.hget(position_key(prefix, partition), "fence")
+        pipe.hget(replays_key(prefix, partition), "fence")
         for key in keys:
             pipe.hgetall(key)
-        fence, *hashes = pipe.execute()
-    return int(fence or 0), hashes
+        fence, replays_fence, *hashes = pipe.execute()
+    return (int(fence or 0), int(replays_fence or 0)), hashes
 
 
-def _sum(fence: int, values: dict[str, str]) -> Sum:
-    return Sum(fence, array("q", [int(values.get(name, 0)) for name in COUNTERS]))
+def _sum(fences: tuple[int, int], values: dict[str, str]) -> Sum:
+    return Sum(fences[0], array("q", [int(values.get(name, 0)) for name in COUNTERS]), replays_fence=fences[1])
 
 
 def _literal(text: str) -> str:
