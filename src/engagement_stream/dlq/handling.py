@@ -194,7 +194,8 @@ class _Operation:
         return self._outcome
 
     def _once(self, chunk: list[tuple[Letter, Message | None]]) -> None:
-        mark = encode_mark(Mark(self._action, int(time.time() * 1000), self._by, self._id))
+        mark = Mark(self._action, int(time.time() * 1000), self._by, self._id)
+        encoded = encode_mark(mark)
         crash_point("dlq.before_begin")
         self._outbox.begin()
         for letter, message in chunk:
@@ -207,10 +208,11 @@ class _Operation:
                     letter.partition,
                     replay.headers(),
                 )
-            self._outbox.produce(self._kafka.dlq_state_topic, mark, letter.name.encode(), 0)
+            self._outbox.produce(self._kafka.dlq_state_topic, encoded, letter.name.encode(), 0)
         crash_point("dlq.after_produce")
         self._outbox.commit()
         crash_point("dlq.after_commit")
+        self._queue.marked([letter.name for letter, _ in chunk], mark)
 
 
 def _key(message: Message) -> bytes | None:

@@ -89,12 +89,12 @@ class Index:
             f"{condition} and seq > ? and seq <= ? order by seq limit ?", [*values, after, up_to, limit]
         )
 
-    def newest_first(self, wanted: Filter, *, before: tuple[int, int] | None, limit: int) -> list[Letter]:
-        """A page; `before` is (at_ms, seq) of the last letter of the page before."""
+    def newest_first(self, wanted: Filter, *, before: tuple[int, str] | None, limit: int) -> list[Letter]:
+        """A page; `before` is (at_ms, name) of the last letter of the page before."""
         condition, values = wanted.condition()
         if before is not None:
-            condition, values = f"{condition} and (at_ms, seq) < (?, ?)", [*values, *before]
-        return self._letters(f"{condition} order by at_ms desc, seq desc limit ?", [*values, limit])
+            condition, values = f"{condition} and (at_ms, name) < (?, ?)", [*values, *before]
+        return self._letters(f"{condition} order by at_ms desc, name desc limit ?", [*values, limit])
 
     def handled_by(self, operation: str, names: Sequence[str]) -> int:
         """How many of these an operation has marked."""

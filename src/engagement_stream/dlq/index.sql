@@ -9,4 +9,4 @@ create table letter (
     again integer not null, origin text not null,
     state text not null default 'open', handled_ms integer, by text not null default '', operation text not null default ''
 ) strict;
-create index letter_time on letter (at_ms, seq);
+create index letter_time on letter (at_ms, name);

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from engagement_stream.broker.topics import RETRIED_STAGES
+from engagement_stream.errors import ConfigurationError
 
 State = Literal["open", "replayed", "discarded"]
 STATES: tuple[State, ...] = get_args(State)
@@ -85,6 +86,19 @@ class Filter:
 def name_of(letter_id: str) -> str:
     """The name behind either form of an id."""
     return letter_id.strip().replace("~", "/")
+
+
+def encode_cursor(letter: Letter) -> str:
+    """Where the next page begins."""
+    return f"{letter.at_ms}~{letter.url_id}"
+
+
+def decode_cursor(text: str) -> tuple[int, str]:
+    """(at_ms, name) of the last letter shown. Raises ConfigurationError."""
+    at_ms, _, name = text.partition("~")
+    if not at_ms.isdecimal() or not name:
+        raise ConfigurationError(f"{text!r} is not a cursor: take the one that the page before ended with")
+    return int(at_ms), name_of(name)
 
 
 def not_replayable(letter: Letter) -> str:

@@ -76,7 +76,7 @@ class Queue:
             found = self._summary = Summary(self.index.counts(), oldest)
         return found
 
-    def page(self, wanted: Filter, *, before: tuple[int, int] | None = None, limit: int = 50) -> list[Letter]:
+    def page(self, wanted: Filter, *, before: tuple[int, str] | None = None, limit: int = 50) -> list[Letter]:
         """Newest first."""
         return self.index.newest_first(wanted, before=before, limit=limit)
 
@@ -93,6 +93,11 @@ class Queue:
                 for message in self._range(self._kafka.dlq_topic, part, near[0].off, near[-1].off + 1):
                     if (letter := wanted.get(message.offset() or 0)) is not None:
                         yield letter, message
+
+    def marked(self, names: Sequence[str], mark: Mark) -> None:
+        """These were marked just now, which the next `follow` would find too."""
+        self.index.mark((name, mark) for name in names)
+        self._summary = None
 
     def _read_letters(self, part: int, end: int) -> None:
         found: list[Found] = []
