@@ -11,11 +11,14 @@ from fastapi.responses import HTMLResponse
 from engagement_stream import __version__
 from engagement_stream.api import problems
 from engagement_stream.api.cached import Cached
+from engagement_stream.api.dead_letters import DeadLetterDesk
+from engagement_stream.api.guard import Guard
 from engagement_stream.api.health import stage_of
 from engagement_stream.api.models import DependencyHealth
 from engagement_stream.api.reader import Reader, redis_health
 from engagement_stream.api.requests import CountRequests, RequestMetrics
 from engagement_stream.api.routes.content import content_routes
+from engagement_stream.api.routes.dlq import dlq_routes
 from engagement_stream.api.routes.health import health_routes
 from engagement_stream.api.routes.metrics import metrics_routes
 from engagement_stream.api.scrape import Stages
@@ -28,6 +31,7 @@ def create_app(settings: Settings, reader: Reader, stages: Stages | None = None)
     """The API over these stages (those of STAGE_ENDPOINTS unless given) and this reader, which stays the caller's."""
     endpoints = settings.api.stages()
     watched = stages or Stages(endpoints)
+    desk = DeadLetterDesk(settings.kafka)
     has_redis_sink = "redis" in {stage_of(name) for name in endpoints}
 
     async def look_at_redis() -> DependencyHealth:
@@ -36,7 +40,9 @@ def create_app(settings: Settings, reader: Reader, stages: Stages | None = None)
     @contextlib.asynccontextmanager
     async def lifetime(_app: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(watched.watch(), name="watch the stages")
+        desk.watch()
         yield
+        desk.close()
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watch
@@ -52,10 +58,12 @@ def create_app(settings: Settings, reader: Reader, stages: Stages | None = None)
         lifespan=lifetime,
     )
     own = RequestMetrics()
+    own.also(desk)
     app.add_middleware(CountRequests, metrics=own)
     problems.install(app)
     app.include_router(health_routes(watched, Cached(look_at_redis).get, exactly_once=settings.kafka.exactly_once))
     app.include_router(metrics_routes(watched, own))
+    app.include_router(dlq_routes(desk, Guard(settings.api.token)))
     app.include_router(content_routes(reader, settings.redis.window_minutes))
     page = files("engagement_stream.api").joinpath("page.html").read_text("utf-8")
 
