@@ -34,7 +34,7 @@ values (%s, 'play', %s, 1500, '{"a": 1.50}') returning id
 _KILLED_AT = {
     "enrich": ("enrich.after_produce", "transaction.before_commit"),
     "http": ("http.after_answer", "http.before_commit"),
-    "bigquery": ("bigquery.after_replay_plan", "bigquery.after_replay_insert"),
+    "bigquery": ("insert.after_issue", "bigquery.after_replay_insert"),
 }
 """Where each stage dies while it works on its replay, one after the other."""
 

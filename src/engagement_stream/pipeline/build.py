@@ -47,7 +47,7 @@ def _build_sinks(name: str, settings: Settings) -> tuple[Sink, Sink]:
     if name == "bigquery":
         from engagement_stream.sinks.bigquery import BigQueryReplays, BigQuerySink
 
-        return BigQuerySink(settings.bigquery), BigQueryReplays(settings.bigquery)
+        return BigQuerySink(settings.bigquery), BigQueryReplays(settings.bigquery, settings.postgres)
     if name == "http":
         from engagement_stream.sinks.http import HttpSink
 

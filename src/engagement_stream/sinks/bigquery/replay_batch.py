@@ -10,6 +10,7 @@ from confluent_kafka import Message
 
 from engagement_stream.broker.dead_letter import DeadLetter
 from engagement_stream.broker.retry import parse_place, replay_of
+from engagement_stream.sinks.bigquery.payload import json_problem
 from engagement_stream.sinks.bigquery.rows import (
     PAYLOAD,
     SCHEMA,
@@ -17,7 +18,6 @@ from engagement_stream.sinks.bigquery.rows import (
     Event,
     Rows,
     decode_event,
-    json_problem,
     record_batch,
 )
 from engagement_stream.sinks.bigquery.table import COLUMNS
@@ -81,10 +81,6 @@ def replay_batch(topic: str, partition: int, messages: Iterable[Message]) -> Rep
         batch.offsets.append(offset)
         batch.rows.append((place or (topic, partition, offset), value, event))
     return batch
-
-
-STAGED_COLUMNS = tuple((name, "STRING" if kind == "JSON" else kind) for name, kind, _ in COLUMNS)
-"""The payload is parsed by the insert, which can pass over one that BigQuery does not take."""
 
 
 def values_sql() -> tuple[str, str]:

@@ -6,7 +6,7 @@ OK, DUP (applied before), TRIM (applied in part), GAP (what lies before is missi
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -22,7 +22,7 @@ from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.base import Checkpoint, Gather, Receipt, Road, Slice
 from engagement_stream.sinks.decode import decode
 from engagement_stream.sinks.redis.errors import instruction, translated
-from engagement_stream.sinks.redis.fold import Folded, decode_event, fold
+from engagement_stream.sinks.redis.fold import Folded, RedisEvent, decode_event, fold
 from engagement_stream.sinks.redis.keys import partitions_key, position_key, replays_key, tag
 from engagement_stream.sinks.redis.place import resume_at, server_findings
 
@@ -44,7 +44,7 @@ class _Piece:
 class RedisSink:
     """Implements `sinks.base.Sink`. `replays`: of dead letters, counted into the same keys behind their own fence."""
 
-    decoder = staticmethod(decode_event)
+    decoder: Callable[[bytes], RedisEvent] = staticmethod(decode_event)
     """bytes -> RedisEvent; raises for what is dead-lettered."""
 
     def __init__(self, settings: RedisSettings, *, replays: bool = False) -> None:
