@@ -7,21 +7,32 @@ import pytest
 
 from engagement_stream.pipeline.process import EXIT_FENCED
 from engagement_stream.settings import KafkaSettings, PostgresSettings
-from tests.fixtures.capture import CaptureProcess, capture
+from tests.fixtures.capture import CaptureProcess, capture, events_in_topic, first_images
 from tests.fixtures.capture_source import BusySource, assert_exactly_once, is_complete
 from tests.fixtures.waiting import wait_until
 
 MAKING_THE_SLOT = [
+    "topics.before_create",
+    "topics.after_create",
+    "transaction.before_init",
     "transaction.after_init",
     "capture.after_ending_others",
+    "capture.after_progress",
+    "transaction.before_flush",
     "capture.after_creating_record",
+    "capture.before_slot",
     "capture.after_slot",
     "capture.after_import",
-    "transaction.before_commit:2",
+    "capture.content_chunk",
+    "transaction.before_commit:3",
     "capture.after_content",
 ]
 COPYING = [
+    "capture.after_copy_session",
+    "capture.after_commit_something",
     "capture.after_start",
+    "capture.before_copy",
+    "capture.after_copy",
     "capture.before_commit:2",
     "transaction.after_commit:3",
     "capture.before_acknowledge:2",
@@ -31,7 +42,9 @@ COPYING = [
 ]
 STREAMING = [
     "capture.before_fence",
+    "capture.after_fence",
     "capture.before_start",
+    "transaction.before_flush:3",
     "capture.before_commit:4",
     "transaction.before_commit:3",
     "transaction.after_commit:4",
@@ -39,6 +52,10 @@ STREAMING = [
     "capture.before_acknowledge:2",
     "capture.after_acknowledge:2",
 ]
+AT_LEAST_ONCE = ["plain.before_flush:3", "plain.after_flush:3", "capture.rows_without_progress"]
+KILLED_AT = [*MAKING_THE_SLOT, *COPYING, *STREAMING, *AT_LEAST_ONCE]
+_CONTENTS = 15_100
+"""More than one Kafka transaction takes."""
 
 
 def _die_busily(process: CaptureProcess, do: Callable[[], None]) -> None:
@@ -57,7 +74,7 @@ def test_killed_at_every_step_it_delivers_each_row_once(
 ) -> None:
     """One slot's whole life, a crash at every step, the source busy all the time."""
     with BusySource(postgres_settings) as source:
-        source.add_contents(50)
+        source.add_contents(_CONTENTS)
         source.add_history(25_000)
         for crash_at in MAKING_THE_SLOT:  # what is changed before there is a slot is nobody's to tell: only inserts
             with capture(postgres_settings, kafka_settings, crash_at) as process:
@@ -72,6 +89,24 @@ def test_killed_at_every_step_it_delivers_each_row_once(
             process.stop()
         records = assert_exactly_once(source, kafka_settings)
         assert {"r", "c", "u", "d"} <= {record.op for record in records}
+
+
+def test_without_transactions_a_kill_may_double_and_never_loses(
+    postgres_settings: PostgresSettings, kafka_settings: KafkaSettings
+) -> None:
+    """ENABLE_EXACTLY_ONCE=false: the progress follows the rows, so the rows in between come again."""
+    kafka = kafka_settings.model_copy(update={"exactly_once": False})
+    with BusySource(postgres_settings) as source:
+        source.add_contents(3)
+        for crash_at in AT_LEAST_ONCE:
+            with capture(postgres_settings, kafka, crash_at) as process:
+                _die_busily(process, source.insert)
+        with capture(postgres_settings, kafka) as process:
+            wait_until(lambda: is_complete(source, kafka), 60, "everything has arrived")
+            process.stop()
+        images = first_images(events_in_topic(kafka))
+        assert images.keys() == source.images.keys()
+        assert all(record.after == source.images[i] for i, found in images.items() for record in found)
 
 
 @pytest.mark.parametrize(
