@@ -52,7 +52,7 @@ FOREIGN: Final = frozenset(
         "_pool.stream",
     }
 )
-"""Methods that reach another process, by name or by receiver and name. Polling for records is none: it decides nothing."""
+"""Methods that reach another process, by name or by receiver and name. Polling is none: it decides nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +273,7 @@ STEPS: Final = (
         "enrich.before_positions",
         "enrich.after_positions",
         "The committed offsets, after any pending transaction of a former worker has ended.",
-        ("enrich/start.py::start_positions", "enrich/start.py::_begins_at"),
+        ("enrich/start.py::start_positions", "enrich/start.py::_begins_at", "enrich/start.py::_write_down"),
     ),
     Step(
         "enrich/stage.py::EnrichStage._catalog_covers",

@@ -28,7 +28,7 @@ BUSY = [
     "enrich.after_commit:2",
 ]
 IDLE = ["enrich.before_settle", "enrich.after_settle"]
-AT_LEAST_ONCE = ["plain.after_flush:2", "plain.after_offsets:2"]
+AT_LEAST_ONCE = ["plain.after_flush", "plain.after_flush:2", "plain.after_offsets:2"]
 KILLED_AT = [*BUSY, *IDLE, *AT_LEAST_ONCE]
 
 
@@ -42,6 +42,7 @@ def test_a_worker_killed_at_every_step_loses_and_doubles_nothing(kafka_settings:
     for step in IDLE:
         road.events(100, ids, chance=chance)
         killed(road, step, lambda: None)
+    road.events(100, ids, chance=chance)
     with enrich_process(kafka_settings) as worker:
         road.await_all()
         stop(worker)
@@ -55,6 +56,7 @@ def test_without_transactions_a_kill_may_double_and_never_loses(kafka_settings: 
     ids, chance = road.contents(5), random.Random(2)
     for step in AT_LEAST_ONCE:
         killed(road, step, lambda: road.events(20, ids, chance=chance))
+    road.events(20, ids, chance=chance)
     with enrich_process(kafka) as worker:
         wait_until(lambda: titles(kafka).keys() == road.expected.keys(), 60, "every event arrives")
         stop(worker)

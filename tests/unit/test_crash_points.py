@@ -51,7 +51,7 @@ def test_a_step_stands_between_its_crash_points(step: Step) -> None:
 
 def test_every_crash_point_belongs_to_a_step() -> None:
     """So the page lists them all."""
-    assert _NAMES == {name for step in STEPS for name in (step.before, step.after) if name is not None}
+    assert {name for step in STEPS for name in (step.before, step.after) if name is not None} == _NAMES
 
 
 def test_every_crash_point_is_killed_at_by_a_test() -> None:
