@@ -2,7 +2,7 @@
 
 import sys
 
-from engagement_stream.crash_catalog import crash_points
+from tests.crash_points.source import POINTS
 from tests.crash_points.steps import STEPS
 
 _HEAD = """\
@@ -12,7 +12,8 @@ Generated from the source and checked by a test: `python -m tests.crash_points.p
 
 A crash point is a named place, `room.step`, before or after a call to another process. `ENGAGEMENT_CRASH_AT=name[:nth]`
 kills the process there by SIGKILL, the n-th time it comes by; unarmed it is an empty function. Every point is reached
-and killed at by at least one test against real servers, and what comes after must deliver each row once.
+and killed at by at least one test against real servers, and what comes after must deliver each row once (`plain`: at
+least once).
 
 `transaction`, `plain`, `topics` and `road` are shared: any stage that speaks to Kafka comes by. Where the first column
 is empty the call begins with crash points of its own. What a step makes durable is true at the second point, and may
@@ -46,7 +47,7 @@ def page() -> str:
                 before = f"`{step.before}`" if step.before else ""
                 file = step.where.partition("::")[0]
                 parts.append(f"| {before} | `{step.after}` | `{step.call}` in `{file}` | {step.what} |\n")
-    names = sorted({point.name for point in crash_points()})
+    names = sorted({point.name for point in POINTS})
     parts.append(f"\n{len(names)} crash points in all.\n")
     return "".join(parts)
 

@@ -10,6 +10,7 @@ from engagement_stream.crash_catalog import calls_in, crash_points
 from tests.crash_points.steps import FOREIGN, QUESTIONS, STEPS, Step
 
 PACKAGE = Path(engagement_stream.__file__).parent
+POINTS = crash_points()
 ROOMS = ("broker", "capture", "enrich", "sinks", "generate")
 """Rooms with a protocol. The others watch, look or start servers."""
 
@@ -59,7 +60,7 @@ def not_around(step: Step) -> str | None:
     """Why the step's crash points do not stand around its call; None if they do."""
     file, _, function = step.where.partition("::")
     lines = [call.lineno for where, call in _calls(file) if where == function and _name(call) == step.call]
-    points = {p.name: p.line for p in crash_points() if p.file == file and p.function == function}
+    points = {p.name: p.line for p in POINTS if p.file == file and p.function == function}
     for name in (step.before, step.after):
         if name is not None and name not in points:
             return f"{step.where}: there is no crash point {name}"

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engagement_stream.crash_catalog import crash_points
 from tests.crash_points.page import page
-from tests.crash_points.source import not_around, stale, without_step
+from tests.crash_points.source import POINTS, not_around, stale, without_step
 from tests.crash_points.steps import STEPS, Step
 from tests.integration import (
     test_bigquery_crashes,
@@ -25,12 +24,12 @@ _KILLING = (
     test_http_crashes,
     test_redis_sink,
 )
-_NAMES = {point.name for point in crash_points()}
+_NAMES = {point.name for point in POINTS}
 
 
 def test_a_name_stands_in_one_place() -> None:
     """Or nobody would know where a process died."""
-    assert len(crash_points()) == len(_NAMES)
+    assert len(POINTS) == len(_NAMES)
 
 
 def test_every_call_to_the_outside_is_a_step_or_a_question() -> None:
