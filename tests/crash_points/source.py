@@ -7,7 +7,9 @@ from pathlib import Path
 
 import engagement_stream
 from engagement_stream.crash_catalog import calls_in, crash_points
-from tests.crash_points.steps import FOREIGN, QUESTIONS, STEPS, Step
+from tests.crash_points.outside import FOREIGN, QUESTIONS
+from tests.crash_points.step import Step
+from tests.crash_points.steps import STEPS
 
 PACKAGE = Path(engagement_stream.__file__).parent
 POINTS = crash_points()

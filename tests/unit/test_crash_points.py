@@ -6,7 +6,8 @@ import pytest
 
 from tests.crash_points.page import page
 from tests.crash_points.source import POINTS, not_around, stale, without_step
-from tests.crash_points.steps import STEPS, Step
+from tests.crash_points.step import Step
+from tests.crash_points.steps import STEPS
 from tests.integration import (
     test_bigquery_crashes,
     test_capture_crash,
@@ -33,7 +34,7 @@ def test_a_name_stands_in_one_place() -> None:
 
 
 def test_every_call_to_the_outside_is_a_step_or_a_question() -> None:
-    """A new one needs crash points, and a row in tests/crash_points/steps.py."""
+    """A new one needs crash points, and a row in tests/crash_points."""
     assert not without_step()
 
 
