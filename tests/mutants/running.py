@@ -32,7 +32,7 @@ def assert_every_mutant_is_caught(scenario: str, run: Run, place: Path) -> None:
         if not any(mutant.seen in finding for finding in found):
             problems.append(f"{mutant.name} is not seen as {mutant.seen!r}: {found}")
         problems += _not_in_use(mutant, place / mutant.name)
-    assert not problems
+    assert not problems, problems
 
 
 def _found(run: Run, place: Path, names: list[str]) -> list[str]:

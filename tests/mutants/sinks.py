@@ -47,7 +47,7 @@ SCENARIOS: Final = (
     Scenario(
         HTTP,
         "Killed before a send and after an answer, with another BATCH_SIZE in each life; then the receiver answers 503 "
-        "for a while. It has every event, and none under two keys.",
+        "to one batch, twice. It has every event, and none under two keys.",
     ),
 )
 

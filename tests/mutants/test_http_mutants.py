@@ -38,7 +38,7 @@ def _killed(kafka_server: KafkaServer, receiver: ReceiverServer, place: Path, en
             url=SecretStr(receiver.url), secret=SecretStr(receiver.secret), batch_size=batch_size, timeout_s=5
         )
         if not crash_at:
-            receiver.fail(Reject(status=503, times=2))
+            receiver.fail(Reject(status=503, times=2, event_id=str(_EVENTS - 30)))  # of a batch that was never sent
         with HttpProcess(http, kafka, log, crash_at, **environment) as process:
             if crash_at:
                 assert process.died_at_its_crash_point(60), log.read_text()
