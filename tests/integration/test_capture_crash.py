@@ -53,8 +53,8 @@ STREAMING = [
 ]
 AT_LEAST_ONCE = ["plain.before_flush:3", "plain.after_flush:3", "capture.rows_without_progress"]
 KILLED_AT = [*MAKING_THE_SLOT, *COPYING, *STREAMING, *AT_LEAST_ONCE]
-_CONTENTS = MAX_RECORDS + 100
-"""More than one Kafka transaction takes."""
+_CONTENTS = 2 * MAX_RECORDS
+"""However they arrive, they fill one Kafka transaction before the last of them is read."""
 
 
 def _die_busily(process: CaptureProcess, do: Callable[[], None]) -> None:
