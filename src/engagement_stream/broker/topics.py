@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # not re-exported for type checkers
 from confluent_kafka.cimpl import NewTopic
 
+from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fatal, Retry
 from engagement_stream.settings import KafkaSettings
 
@@ -113,6 +114,7 @@ def ensure_topics(kafka: KafkaSettings, *, timeout_s: float = 10.0) -> None:
 
 
 def _create(admin: AdminClient, specs: list[TopicSpec], replication_factor: int, timeout_s: float) -> None:
+    crash_point("topics.before_create")
     wanted = [NewTopic(s.name, s.partitions, replication_factor, config=s.config) for s in specs]
     for name, future in admin.create_topics(wanted, operation_timeout=timeout_s).items():
         try:
@@ -127,6 +129,7 @@ def _create(admin: AdminClient, specs: list[TopicSpec], replication_factor: int,
         if time.monotonic() > deadline_s:
             raise Retry("new topics are not visible yet")
         time.sleep(0.05)
+    crash_point("topics.after_create")
 
 
 def high_watermarks(

@@ -99,7 +99,9 @@ class EventCopy:
     def put_some(self, max_rows: int, max_bytes: int) -> int:
         """Records for rows that have arrived; how many rows were read. Never waits."""
         if not self._started:
+            crash_point("capture.before_copy")
             self.session.start_events(self._relation, self.copy.last_id, self.copy.max_id)
+            crash_point("capture.after_copy")
             self._started = True
         rows, self.over = self.session.read(max_rows, max_bytes)
         last_id, id_at = self.copy.last_id, self._table.id_at

@@ -145,7 +145,9 @@ class EnrichStage:
             self._outbox.renew()
             self._producer_lost = False
         assignments = self._assignments
+        crash_point("enrich.before_positions")
         starts = start_positions(self._kafka, reader, self._assigned)
+        crash_point("enrich.after_positions")
         if assignments != self._assignments:
             return
         reader.assign([TopicPartition(self._kafka.events_topic, p, offset) for p, offset in starts.items()])
@@ -206,7 +208,9 @@ class EnrichStage:
             self._catalog.follow()
         while not catalog.covers(batch.needs):
             try:
+                crash_point("enrich.before_catalog_wait")
                 self._catalog.wait_for(batch.needs, _CATALOG_WAIT_S)
+                crash_point("enrich.after_catalog_wait")
             except Retry as reason:
                 self._wait(reader, reason, stop)
                 if assignments != self._assignments or stop.is_set():
@@ -234,6 +238,7 @@ class EnrichStage:
             crash_point("enrich.before_settle")
             self._outbox.begin()
             self._commit(reader, moved)
+            crash_point("enrich.after_settle")
 
     def _count(self, output: Output) -> None:
         records = len(output.records)

@@ -23,11 +23,26 @@ def start_positions(kafka: KafkaSettings, reader: Consumer, partitions: Sequence
     except KafkaException as error:
         raise Retry(f"Kafka does not tell positions in {topic}: {error.args[0].str()}") from error
     starts: dict[int, int] = {}
+    begun: list[TopicPartition] = []
     for item in found:
         if item.error is not None:
             raise Retry(f"the position of {topic}[{item.partition}] cannot be read: {item.error.str()}")
-        starts[item.partition] = item.offset if item.offset >= 0 else _from_scratch(kafka, reader, item.partition)
+        if item.offset >= 0:
+            starts[item.partition] = item.offset
+        else:
+            starts[item.partition] = _from_scratch(kafka, reader, item.partition)
+            begun.append(TopicPartition(topic, item.partition, starts[item.partition]))
+    if begun and not kafka.exactly_once:
+        _write_down(reader, begun)
     return starts
+
+
+def _write_down(reader: Consumer, begun: list[TopicPartition]) -> None:
+    """Without transactions output comes before its offsets: a crash in between must not look like a lost position."""
+    try:
+        reader.commit(offsets=begun, asynchronous=False)
+    except KafkaException as error:
+        raise Retry(f"Kafka does not take the first positions: {error.args[0].str()}") from error
 
 
 def _from_scratch(kafka: KafkaSettings, reader: Consumer, partition: int) -> int:

@@ -66,7 +66,7 @@ class RedisSink:
         self.close()
         prefix = self._settings.prefix
         begins, ends = road.begins_at(partitions), road.ends_at(partitions)
-        crash_point("redis.before_open")
+        crash_point("redis.before_fences")
         with translated():
             client = self._connect()
             self._check(client)
@@ -75,6 +75,7 @@ class RedisSink:
                 for partition in partitions:
                     pipe.hmget(position_key(prefix, partition), "fence", "applying", "window_s")
                 states = pipe.execute()
+        crash_point("redis.after_fences")
         starts: dict[int, int] = {}
         for partition, (fence, applying, window_s) in zip(partitions, states, strict=True):
             if applying is not None:
@@ -90,7 +91,7 @@ class RedisSink:
             for partition in partitions:
                 pipe.hset(position_key(prefix, partition), "window_s", self._window_s)
             pipe.execute()
-        crash_point("redis.after_open")
+        crash_point("redis.after_window")
         self._client, self._road = client, road
         return starts
 
@@ -138,7 +139,10 @@ class RedisSink:
             piece = Slice(part.partition, prev, end, part.offsets[first:last], part.values[first:last])
             prev = end
             read = decode(piece, decode_event, stage=self.name, topic=road.topic)
-            road.dead_letter(read.letters)
+            if read.letters:
+                crash_point("redis.before_dead_letter")
+                road.dead_letter(read.letters)
+                crash_point("redis.after_dead_letter")
             folded = fold(
                 read.events,
                 dead_letters=len(read.letters),
