@@ -1,1 +1,1 @@
-"""Breaks a whole pipeline of its own, under load, in every way a seed asks for; then the ledger looks at what is left."""
+"""Breaks a pipeline of its own, under load, in every way a seed asks for; then the ledger looks at what is left."""

@@ -58,14 +58,24 @@ class Crew:
         self._twins: dict[str, str] = {}
         self._serial = itertools.count(1)
 
-    def start(self, first_crash: str) -> None:
-        """Every stage; capture's first process dies at `first_crash`, the later ones live."""
+    def start(self, first_crash: str = "") -> None:
+        """Every stage; capture's first process dies at `first_crash`, if one is named, the later ones live."""
         self._watcher.start()
         for stage in STAGES:
-            program = self._enlist(stage, stage)
-            self._supervisor.add(_armed(program, first_crash, 1) if stage == "capture" else program)
-        self._until_dead("capture")
-        self.disarm("capture")
+            self.enlist(stage, first_crash if stage == "capture" else "")
+        if first_crash:
+            self._until_dead("capture")
+            self.disarm("capture")
+
+    def enlist(self, stage: str, crash_at: str = "") -> None:
+        """Start a stage that does not run."""
+        program = self._enlist(stage, stage)
+        self._supervisor.add(_armed(program, crash_at, 1) if crash_at else program)
+
+    def retire(self, stage: str) -> None:
+        """Stop a stage in good order, for now."""
+        del self._programs[stage]
+        self._supervisor.remove(stage)
 
     def _until_dead(self, name: str) -> None:
         """The first process of that name has come and gone; bounded, since what comes next shows it anyway."""

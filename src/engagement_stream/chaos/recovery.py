@@ -68,7 +68,8 @@ class Watch:
         self._marks: list[Mark] = []
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self.latest: Positions | None = None
+        self.trouble = ""
+        """Why the last look that failed did."""
 
     def start(self) -> None:
         self._thread.start()
@@ -92,8 +93,10 @@ class Watch:
                 open_marks = [mark for mark in self._marks if not mark.over.is_set()]
                 self._marks = list(open_marks)
             try:
-                self.latest = seen = self._looker.look()
-            except Retry:
+                seen = self._looker.look()
+            except Retry as reason:
+                self.trouble = str(reason)
+                print("WATCH", reason)
                 continue
             now_s = time.monotonic()
             for mark in open_marks:

@@ -14,8 +14,10 @@ def summary(result: Result) -> list[str]:
     kinds = len({struck.fault.kind for struck in done})
     aimed = len({(struck.fault.kind, struck.fault.target) for struck in done})
     lines = [
-        f"{result.events:,} events, {len(done)} faults of {kinds} kinds ({aimed} kinds and targets), "
-        f"{sum(result.kills.values())} kills of stages, in {_duration(result.seconds)}.",
+        (
+            f"{result.events:,} events, {len(done)} faults of {kinds} kinds ({aimed} with their targets), "
+            f"{sum(result.kills.values())} kills of stages, in {_duration(result.seconds)}."
+        ),
         _found(result),
     ]
     never = [str(struck.fault) for struck in done if struck.recovered_s is None]
@@ -99,7 +101,7 @@ def _kinds(result: Result) -> Iterator[str]:
     header = ["kind", "what", "targets", "faults", "p50", "p95", "max", "never"]
     yield from _table(header, map(_kind_cells, by_kind(result.struck)))
     overlapping = together(result.struck)
-    yield f"{len(overlapping)} of them met another one at the same stage before it had recovered; they count all the same."
+    yield f"{len(overlapping)} of them met another one at the same stage before it had recovered; they count too."
     yield ""
 
 

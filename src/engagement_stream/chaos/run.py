@@ -27,7 +27,7 @@ from engagement_stream.verify.run import verify
 _HISTORY_ROWS = 3_000
 """There before the first start, so that the first copy has something to copy."""
 _EDITS_PER_MIN = 60.0
-_PATIENCE_S = 45.0
+_PATIENCE_S = {"standard": 45.0, "smoke": 3.0}
 """How long the next fault waits for the former one's recovery before it strikes all the same."""
 _READY_WITHIN_S = 180.0
 _DRAIN_WITHIN_S = 420.0
@@ -167,8 +167,9 @@ class ChaosRun:
                 return
             mark = watch.mark(fault.felt_by)
             self._marks.append((number, mark))
-            self._busy[number] = (fault, ended_s + _PATIENCE_S)
-        while not mark.over.wait(_TICK_S) and not self._over.is_set() and self._now_s() < ended_s + _PATIENCE_S:
+            until_s = ended_s + _PATIENCE_S[self._plan.profile]
+            self._busy[number] = (fault, until_s)
+        while not mark.over.wait(_TICK_S) and not self._over.is_set() and self._now_s() < until_s:
             pass
         with self._lock:
             del self._busy[number]
