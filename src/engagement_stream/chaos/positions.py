@@ -41,7 +41,7 @@ class Looker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._admin = AdminClient({**settings.kafka.client_config(), "reconnect.backoff.max.ms": "250"})
+        self._admin: AdminClient | None = None
         self._postgres: psycopg.Connection | None = None
         self._redis = redis.Redis.from_url(
             settings.redis.url.get_secret_value(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
@@ -62,6 +62,8 @@ class Looker:
                 "http": self._committed("http", kafka.enriched_topic),
             }
         except (psycopg.Error, KafkaException, redis.RedisError, TimeoutError, OSError) as error:
+            # An admin client asks with the leader's epoch it once learned, for ever, after the broker has a new one.
+            self._admin = None
             self._forget_postgres()
             raise Retry(f"cannot look: {type(error).__name__}: {error}") from error
         return Positions(wal, confirmed, raw, enriched, stages)
@@ -87,18 +89,24 @@ class Looker:
             self._postgres.close()
         self._postgres = None
 
+    def _admin_client(self) -> AdminClient:
+        if self._admin is None:
+            self._admin = AdminClient({**self._settings.kafka.client_config(), "reconnect.backoff.max.ms": "250"})
+        return self._admin
+
     def _parts(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(topic, partition) for partition in range(self._settings.kafka.partitions)]
 
     def _ends(self, topic: str) -> Offsets:
+        admin = self._admin_client()
         wanted = {part: OffsetSpec.latest() for part in self._parts(topic)}  # type: ignore[no-untyped-call]  # untyped upstream
-        answers = self._admin.list_offsets(wanted, request_timeout=_TIMEOUT_S)
+        answers = admin.list_offsets(wanted, request_timeout=_TIMEOUT_S)
         return {part.partition: answer.result(timeout=_TIMEOUT_S + 1).offset for part, answer in answers.items()}
 
     def _committed(self, stage: str, topic: str) -> Offsets:
         group = self._settings.kafka.group(stage)
         asked = ConsumerGroupTopicPartitions(group, self._parts(topic))
-        answer = self._admin.list_consumer_group_offsets([asked], request_timeout=_TIMEOUT_S)[group]
+        answer = self._admin_client().list_consumer_group_offsets([asked], request_timeout=_TIMEOUT_S)[group]
         found = answer.result(timeout=_TIMEOUT_S + 1).topic_partitions
         return {part.partition: max(part.offset, 0) for part in found}
 

@@ -68,8 +68,6 @@ class Watch:
         self._marks: list[Mark] = []
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self.trouble = ""
-        """Why the last look that failed did."""
 
     def start(self) -> None:
         self._thread.start()
@@ -94,9 +92,7 @@ class Watch:
                 self._marks = list(open_marks)
             try:
                 seen = self._looker.look()
-            except Retry as reason:
-                self.trouble = str(reason)
-                print("WATCH", reason)
+            except Retry:
                 continue
             now_s = time.monotonic()
             for mark in open_marks:
