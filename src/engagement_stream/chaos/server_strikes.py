@@ -144,7 +144,8 @@ class ServerStrikes:
         """Whatever was left broken, by a fault that was interrupted say."""
         for proxies in self._world.proxies.values():
             for proxy in proxies:
-                proxy.heal()
+                if not proxy.whole:
+                    proxy.heal()
         for name, server in self._world.servers.items():
             _signal_all(_family(server.pid), signal.SIGCONT)
             if not server.running:
