@@ -44,6 +44,14 @@ def test_a_fault_of_one_sink_does_not_wait_for_the_others() -> None:
     assert mark.took_s() == 0.5
 
 
+def test_a_stage_is_not_asked_about_those_behind_it() -> None:
+    """Capture has recovered although enrich stands still."""
+    mark = Mark(("capture",), 0.0)
+    mark.look(_seen(100, 90, 5, 5, _at()), 0.1)
+    mark.look(_seen(100, 100, 5, 5, _at()), 2.0)
+    assert mark.took_s() == 2.0
+
+
 def test_one_partition_that_hangs_is_not_outvoted() -> None:
     """A stage with several workers has recovered when all of its partitions have."""
     mark = Mark(("enrich",), 0.0)

@@ -87,6 +87,13 @@ class Crew:
             if first is not None and pid != first:
                 return
 
+    def flowing(self) -> bool:
+        """Every stage runs, and capture has a slot and reads it: what is committed from now on comes by the stream."""
+        reports = self.statuses()
+        capture = reports.get("capture")
+        streaming = capture is not None and capture.details.get("phase") == "streaming"
+        return streaming and len(reports) == len(STAGES) and all(r.state == "running" for r in reports.values())
+
     def generate(self, rate_per_s: float, seed: int, edits_per_min: float, database_url: str) -> None:
         """Open-loop load, straight into the source."""
         arguments = ["generate", "continuous", "--rate", f"{rate_per_s:g}", "--seed", str(seed)]

@@ -20,7 +20,7 @@ from engagement_stream.chaos.crew import Crew
 from engagement_stream.chaos.kinds import STAGES
 from engagement_stream.chaos.positions import Looker
 from engagement_stream.chaos.recovery import Watch
-from engagement_stream.chaos.world import ChaosWorld
+from engagement_stream.chaos.world import ChaosWorld, Interrupted
 from engagement_stream.errors import EngagementError
 from engagement_stream.generate import batch
 from engagement_stream.settings import Settings
@@ -44,7 +44,7 @@ class _Loss:
 
 
 def halt_everything(directory: Path, stop: threading.Event, tell: Callable[[str], None], report: Report) -> list[str]:
-    """What did not go as it must, in sentences; nothing it started is left."""
+    """What did not go as it must, in sentences; nothing it started is left. Raises Interrupted."""
     world = ChaosWorld(directory)
     crew: Crew | None = None
     watch: Watch | None = None
@@ -71,7 +71,7 @@ class _Scene:
         self._settings = world.settings()
 
     def play(self) -> list[str]:
-        if not self._flows(STAGES):
+        if not self._await(self._crew.flowing) or not self._flows(STAGES):
             return ["the pipeline did not begin to flow"]
         kafka = self._settings.kafka
 
@@ -112,25 +112,34 @@ class _Scene:
     def _must_halt(self, stage: str, loss: _Loss) -> list[str]:
         deadline_s = time.monotonic() + _HALTS_WITHIN_S
         while (report := self._crew.status(stage)) is None or report.state != "halted":
-            if time.monotonic() > deadline_s or self._stop.wait(0.2):
+            self._pause(0.2)
+            if time.monotonic() > deadline_s:
                 return [f"{stage} does not halt although {loss.says}"]
         pid = self._crew.pid(stage)
         self._tell(f"  {stage} halts: {report.reason}\n    remedy: {report.remedy}")
         if not report.remedy:
             return [f"{stage} halts without a remedy although {loss.says}"]
-        if self._stop.wait(_STAYS_S) or self._crew.pid(stage) != pid:
+        self._pause(_STAYS_S)
+        if self._crew.pid(stage) != pid:
             return [f"{stage} halts and is started again, which would only repeat the finding"]
         return []
 
     def _flows(self, stages: Sequence[str]) -> bool:
         """Whether more events come as far as these stages."""
         batch(self._world.postgres.database_url, _EVENTS, stop=self._stop)
-        mark = self._watch.mark(stages)
+        return not stages or self._await(self._watch.mark(stages).over.is_set)
+
+    def _await(self, condition: Callable[[], bool]) -> bool:
         deadline_s = time.monotonic() + _FLOWS_WITHIN_S
-        while stages and not mark.over.wait(0.1):
-            if time.monotonic() > deadline_s or self._stop.is_set():
+        while not condition():
+            self._pause(0.1)
+            if time.monotonic() > deadline_s:
                 return False
         return True
+
+    def _pause(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Interrupted
 
 
 def _trim(settings: Settings, topic: str) -> None:

@@ -35,13 +35,12 @@ class Mark:
             if seen.confirmed < self._wal:
                 return
             self.passed_s["capture"], self._raw = now_s, seen.raw_ends
-        if "enrich" not in self.passed_s:
-            if not _reached(seen.stages["enrich"], self._raw):
-                return
+        if "enrich" not in self.passed_s and _reached(seen.stages["enrich"], self._raw):
             self.passed_s["enrich"], self._enriched = now_s, seen.enriched_ends
-        for stage in self.felt_by:
-            if stage not in self.passed_s and stage not in TRUNK and _reached(seen.stages[stage], self._enriched):
-                self.passed_s[stage] = now_s
+        if "enrich" in self.passed_s:
+            for stage in self.felt_by:
+                if stage not in self.passed_s and stage not in TRUNK and _reached(seen.stages[stage], self._enriched):
+                    self.passed_s[stage] = now_s
         if all(stage in self.passed_s for stage in self.felt_by):
             self.over.set()
 

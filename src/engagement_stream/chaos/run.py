@@ -16,7 +16,7 @@ from engagement_stream.chaos.result import Result, Struck
 from engagement_stream.chaos.stage_strikes import Skipped
 from engagement_stream.chaos.strikes import Strikes
 from engagement_stream.chaos.versions import versions
-from engagement_stream.chaos.world import ChaosWorld
+from engagement_stream.chaos.world import ChaosWorld, Interrupted
 from engagement_stream.errors import ConfigurationError, EngagementError
 from engagement_stream.generate import historical
 from engagement_stream.stack.part import Report as Preparation
@@ -39,10 +39,6 @@ _LEDGER_TRIES = 3
 Tell = Callable[[str], None]
 Progress = Callable[[float, int], None]
 """(seconds since the load began, faults struck)."""
-
-
-class Interrupted(Exception):
-    """A person pressed Ctrl-C: everything was stopped, nothing was verified."""
 
 
 class ChaosRun:
@@ -75,7 +71,7 @@ class ChaosRun:
             watch = Watch(Looker(world.settings()))
             watch.start()
             crew.generate(self._rate_per_s, self._plan.seed, _EDITS_PER_MIN, world.postgres.database_url)
-            self._wait_until_ready(watch)
+            self._wait_until_ready(crew, watch)
             strikes = Strikes(world, crew, self._over, self._plan.seed)
             self._strike_all(strikes, crew, watch, progress)
             ledger = self._settle(world, crew, watch, strikes)
@@ -101,11 +97,11 @@ class ChaosRun:
                 crew.stop()
             world.stop()
 
-    def _wait_until_ready(self, watch: Watch) -> None:
-        """What was committed just now is durable behind every stage: the first copy is over, everything flows."""
+    def _wait_until_ready(self, crew: Crew, watch: Watch) -> None:
+        """What is committed by then is durable behind every stage: everything flows."""
+        self._await(crew.flowing, _READY_WITHIN_S)
         mark = watch.mark(STAGES)
-        self._await(mark, _READY_WITHIN_S)
-        if not mark.over.is_set():
+        if not self._await(mark.over.is_set, _READY_WITHIN_S):
             raise ConfigurationError(
                 f"{', '.join(mark.waits_for)} did not run after {_READY_WITHIN_S:.0f} s: the machine is too busy, or "
                 f"something is wrong; see the logs in {self._directory}/logs"
@@ -202,7 +198,7 @@ class ChaosRun:
             crew.scale(stage, 1)
         self._wrong += crew.end_strays(_STRAYS_WITHIN_S)
         mark = watch.mark(STAGES)
-        self._await(mark, _DRAIN_WITHIN_S)
+        self._await(mark.over.is_set, _DRAIN_WITHIN_S)
         self._wrong += [f"{stage} did not drain within {_DRAIN_WITHIN_S:.0f} s" for stage in mark.waits_for]
         self._halted(crew)
         if ends := crew.unexpected_ends():
@@ -233,11 +229,12 @@ class ChaosRun:
             )
         return list(self._struck)
 
-    def _await(self, mark: Mark, within_s: float) -> None:
+    def _await(self, condition: Callable[[], bool], within_s: float) -> bool:
         deadline_s = time.monotonic() + within_s
-        while not mark.over.wait(_TICK_S) and time.monotonic() < deadline_s:
-            if self._stop.is_set():
+        while not (true := condition()) and time.monotonic() < deadline_s:
+            if self._stop.wait(_TICK_S):
                 raise Interrupted
+        return true
 
     def _now_s(self) -> float:
         return time.monotonic() - self._load_began_s

@@ -26,6 +26,10 @@ _STARTS = 3
 """How often a server is started before it counts as dead: on a busy machine the first try may take too long."""
 
 
+class Interrupted(Exception):
+    """A person pressed Ctrl-C: everything was stopped, nothing was verified."""
+
+
 class ChaosWorld:
     """Stages reach the servers through `proxies` (`environment`), the judge reaches them directly (`settings`)."""
 
@@ -158,3 +162,10 @@ def fresh_directory(wanted: Path | None) -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def kept_logs(directory: Path) -> Path:
+    """A copy of the logs that outlives a temporary directory."""
+    kept = Path(mkdtemp(prefix="engagement-chaos-logs-"))
+    shutil.copytree(directory / "logs", kept, dirs_exist_ok=True)
+    return kept

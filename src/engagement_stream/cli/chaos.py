@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from engagement_stream.cli.preparation import preparation_display
 from engagement_stream.cli.stream import stop_signal
 from engagement_stream.errors import ConfigurationError
 from engagement_stream.stack.part import Progress as Step
@@ -37,12 +36,18 @@ def chaos(
     Exit code 1 when something is missing, doubled, wrong or out of order, or a stage did not recover.
     """
     duration_s = _seconds(duration)
-    from engagement_stream.chaos.world import fresh_directory, without_own_settings
+    from engagement_stream.chaos.world import Interrupted, fresh_directory, kept_logs, without_own_settings
 
     if data_dir is not None and data_dir.exists() and any(data_dir.iterdir()):
         raise ConfigurationError(f"{data_dir} is not empty: chaos wants a directory of its own.")
     with without_own_settings(), fresh_directory(data_dir) as directory:
-        code = _halting(directory) if halting else _run(seed, duration_s, profile, rate, directory, report)
+        try:
+            code = _halting(directory) if halting else _run(seed, duration_s, profile, rate, directory, report)
+        except Interrupted:
+            _console.print("interrupted; everything is stopped, nothing was verified")
+            code = 130
+        if code == 1:
+            _console.print(f"logs: {kept_logs(directory) if data_dir is None else directory / 'logs'}", soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -57,19 +62,14 @@ def _run(
     from engagement_stream.chaos.plan import plan
     from engagement_stream.chaos.points import crash_points
     from engagement_stream.chaos.report import markdown, summary
-    from engagement_stream.chaos.run import ChaosRun, Interrupted
+    from engagement_stream.chaos.run import ChaosRun
 
     planned = plan(seed, duration_s, profile, crash_points())
     _console.print(
         f"seed {seed}: {len(planned.faults)} faults of {len({f.kind for f in planned.faults})} kinds planned"
     )
     with _Display(_console, duration_s, len(planned.faults)) as display:
-        run = ChaosRun(planned, rate, directory, stop_signal(), display.tell)
-        try:
-            result = run.run(display.prepared, display.progress)
-        except Interrupted:
-            _console.print("interrupted; everything is stopped, nothing was verified")
-            return 130
+        result = ChaosRun(planned, rate, directory, stop_signal(), display.tell).run(display.prepared, display.progress)
     for sentence in summary(result):
         _console.print(sentence, markup=False, soft_wrap=True)
     if report is not None:
@@ -82,11 +82,11 @@ def _run(
 def _halting(directory: Path) -> int:
     from engagement_stream.chaos.halting import halt_everything
 
-    with preparation_display(_console) as preparation:
-        wrong = halt_everything(directory, stop_signal(), _console.print, preparation)
-    for sentence in wrong:
-        _console.print(f"wrong: {sentence}", markup=False, soft_wrap=True)
-    _console.print("every stage halted with its remedy" if not wrong else "not every stage did what it must")
+    with _Display(_console, 0.0, 0) as display:
+        wrong = halt_everything(directory, stop_signal(), display.tell, display.prepared)
+        for sentence in wrong:
+            display.tell(f"wrong: {sentence}")
+        display.tell("not every stage did what it must" if wrong else "every stage halted with its remedy")
     return 1 if wrong else 0
 
 
