@@ -1,4 +1,4 @@
-"""Every stage killed again and again under load, as a user would ask for it; then every row compared."""
+"""`engagement chaos` as a user would run it: kills under load and every row compared, Ctrl-C, and losses that halt."""
 
 import os
 import re
@@ -79,3 +79,14 @@ def test_an_interrupted_run_leaves_no_process(data_dir: Path, tmp_path: Path) ->
         assert process.wait(120) == 130, log.read_text()[-8_000:]
     assert len(family) > len(STAGES)
     assert all_gone(family) == []
+
+
+def test_losses_that_cannot_be_made_good_end_in_a_loud_stop(data_dir: Path, tmp_path: Path) -> None:
+    """A trimmed topic, a dropped slot, a slot made anew, a Redis that forgot: each stage halts and says what to do."""
+    log = tmp_path / "log"
+    with _chaos("--halting", "--data-dir", str(data_dir), log=log) as process:
+        assert process.wait(600) == 0, log.read_text()[-8_000:]
+    text = log.read_text()
+    for stage in STAGES:
+        assert f"{stage} halts: " in text
+    assert text.count("remedy: ") >= len(STAGES) + 1

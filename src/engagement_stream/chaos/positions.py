@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import psycopg
 import redis
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # not re-exported for type checkers
 
+from engagement_stream.broker.consumer import consumer
 from engagement_stream.errors import Retry
 from engagement_stream.model.position import parse_lsn
 from engagement_stream.settings import Settings
@@ -42,6 +43,7 @@ class Looker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._admin: AdminClient | None = None
+        self._readers: dict[str, Consumer] = {}
         self._postgres: psycopg.Connection | None = None
         self._redis = redis.Redis.from_url(
             settings.redis.url.get_secret_value(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
@@ -69,6 +71,8 @@ class Looker:
         return Positions(wal, confirmed, raw, enriched, stages)
 
     def close(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
         self._forget_postgres()
         self._redis.close()
 
@@ -104,10 +108,13 @@ class Looker:
         return {part.partition: answer.result(timeout=_TIMEOUT_S + 1).offset for part, answer in answers.items()}
 
     def _committed(self, stage: str, topic: str) -> Offsets:
-        group = self._settings.kafka.group(stage)
-        asked = ConsumerGroupTopicPartitions(group, self._parts(topic))
-        answer = self._admin_client().list_consumer_group_offsets([asked], request_timeout=_TIMEOUT_S)[group]
-        found = answer.result(timeout=_TIMEOUT_S + 1).topic_partitions
+        # Not by the admin client's list_consumer_group_offsets: where the coordinator is not available, librdkafka 2.16
+        # ends the process (rd_kafka_handle_OffsetFetch calls rd_kafka_cgrp_op without a consumer group: tried).
+        if stage not in self._readers:
+            self._readers[stage] = consumer(self._settings.kafka, self._settings.kafka.group(stage))
+        found = self._readers[stage].committed(self._parts(topic), _TIMEOUT_S)
+        if any(part.error is not None for part in found):
+            raise TimeoutError(f"{stage}: {found[0].error}")
         return {part.partition: max(part.offset, 0) for part in found}
 
     def _fences(self) -> Offsets:
