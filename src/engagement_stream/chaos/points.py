@@ -26,6 +26,8 @@ _SELDOM = frozenset(
         "enrich.before_settle",  # when idle
         "bigquery.before_look",  # when the service forgot a stream
         "capture.rows_without_progress",  # without transactions
+        "http.before_read",  # when the former process left a frozen batch
+        "http.after_read",
         "capture.content_chunk",  # in a catalogue of many thousand items
     }
 )
