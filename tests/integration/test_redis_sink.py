@@ -8,6 +8,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.errors import Fatal, Reopen, Retry
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.redis import RedisSink
@@ -15,7 +16,6 @@ from engagement_stream.stack.ports import free_port
 from engagement_stream.stack.valkey import ValkeyServer
 from tests.contract.sink_contract import POISON
 from tests.fixtures.engagements import COMMIT_TS_US, content_id, record
-from tests.fixtures.proxy import Proxy
 from tests.fixtures.redis_model import folded, found
 from tests.fixtures.road import MemoryLog
 from tests.fixtures.sink_worker import load_log, save_log, start

@@ -145,10 +145,12 @@ def high_watermarks(
     The read_committed end would hide committed records behind somebody else's open transaction. Raises Retry; a
     partition between two leaders is asked again, until `timeout_s` is over.
     """
-    admin = AdminClient({**kafka.client_config()})
     wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}  # type: ignore[no-untyped-call]  # untyped upstream
     deadline_s = time.monotonic() + timeout_s
     while True:
+        # A new one each time: a client keeps asking with the leader's epoch that it learned first (seen after a broker
+        # was frozen for longer than its session: FENCED_LEADER_EPOCH, for ever).
+        admin = AdminClient({**kafka.client_config()})
         try:
             answers = admin.list_offsets(wanted, request_timeout=timeout_s, isolation_level=isolation)
             offsets = {part.partition: future.result(timeout=timeout_s).offset for part, future in answers.items()}

@@ -26,6 +26,10 @@ def continuous(
     fixed_content: Annotated[
         bool, typer.Option("--fixed-content", help="Publish and edit no content meanwhile.")
     ] = False,
+    content_changes: Annotated[
+        float, typer.Option("--content-changes", help="Content published or edited per minute, on average.", min=0)
+    ] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Who does what, by chance; without it new each time.")] = None,
 ) -> None:
     """Write events at a steady rate until Ctrl-C; content is published and edited now and then."""
     from engagement_stream.generate import continuous as run
@@ -33,7 +37,8 @@ def continuous(
     end_with_the_supervisor()
     console, stop = Console(highlight=False), stop_signal()
     with _Display(console) as tell:
-        report = run(_database(), rate, stop, tell, content_changes_per_min=0.0 if fixed_content else 1.0)
+        per_min = 0.0 if fixed_content else content_changes
+        report = run(_database(), rate, stop, tell, seed=seed, content_changes_per_min=per_min)
     console.print(str(report))
 
 
