@@ -1,12 +1,10 @@
 """The named crash points, found in the source: what there is to arm, and in which stage."""
 
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from engagement_stream import crash_catalog
 from engagement_stream.pipeline.build import SINKS
 
-_CALL = re.compile(r'\bcrash_point\(\s*"([a-z_]+\.[a-z_]+)"')
 _ROOMS: Mapping[str, Sequence[str]] = {"transaction": ("capture", "enrich"), "road": SINKS}
 """Rooms that several stages walk through; every other one is named after its stage."""
 
@@ -24,7 +22,16 @@ FIRST_START = frozenset(
 _SELDOM = frozenset(
     {
         "enrich.before_settle",  # when idle
+        "enrich.after_settle",
+        "enrich.before_catalog_wait",  # when a content change is not readable yet
+        "enrich.after_catalog_wait",
         "bigquery.before_look",  # when the service forgot a stream
+        "bigquery.after_look",
+        "bigquery.after_columns",  # of a table that an older release made
+        "capture.before_copy",  # while the first copy is on its way
+        "capture.after_copy",
+        "capture.after_copy_session",
+        "capture.after_commit_something",
         "capture.rows_without_progress",  # without transactions
         "http.before_read",  # when the former process left a frozen batch
         "http.after_read",
@@ -64,8 +71,7 @@ _REPEATED = frozenset(
 
 def crash_points() -> frozenset[str]:
     """Every name that the source passes to `crash_point`."""
-    root = Path(__file__).parents[1]
-    return frozenset(name for file in sorted(root.rglob("*.py")) for name in _CALL.findall(file.read_text()))
+    return frozenset(point.name for point in crash_catalog.crash_points())
 
 
 def points_of(stage: str, points: frozenset[str]) -> list[str]:
