@@ -11,8 +11,8 @@ from pathlib import Path
 
 import redis
 from pydantic import SecretStr
-from tests.fixtures.proxy import Proxy
 
+from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.errors import EngagementError, Reopen, Retry
 from engagement_stream.settings import BigQuerySettings, RedisSettings
 from engagement_stream.sinks.base import Sink
