@@ -5,7 +5,7 @@ nothing is made. All streams end when the process is told to, or the server woul
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from engagement_stream.observe.log import log
 
@@ -46,7 +46,7 @@ class Hub:
         self._closing = True
         self._news.set()
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes]:
         """The frames for one client, from the present snapshot on."""
         self._clients += 1
         if self._maker is None:

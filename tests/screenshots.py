@@ -1,4 +1,4 @@
-"""Pictures of a running dashboard for docs/images: `.venv/bin/python scripts/screenshots.py http://localhost:8080/ FOLDER`."""
+"""Pictures of a running dashboard: `python -m tests.screenshots http://localhost:8080/ FOLDER [SECONDS]`."""
 
 import shutil
 import sys
@@ -14,15 +14,15 @@ _VIEWS = [
 ]
 
 
-def main(url: str, folder: Path) -> None:
-    """One picture a view; the page listens for a while first, so that its charts have something to show."""
+def main(url: str, folder: Path, listen_s: float) -> None:
+    """One picture a view; the page listens for `listen_s` first, so that its charts have something to show."""
     executable = shutil.which("chromium") or "chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         context = browser.new_context(device_scale_factor=1)
         page = context.new_page()
         page.goto(url)
-        page.wait_for_timeout(int(sys.argv[3]) * 1000 if len(sys.argv) > 3 else 60_000)
+        page.wait_for_timeout(listen_s * 1000)
         for language, scheme, name, width, height in _VIEWS:
             if page.evaluate("document.documentElement.lang") != language:
                 page.click("#language")
@@ -34,4 +34,4 @@ def main(url: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 300.0)
