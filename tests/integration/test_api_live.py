@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from engagement_stream.api.live.hub import HEARTBEAT_S, Hub
 from engagement_stream.api.server import serve
+from engagement_stream.pipeline.lock import exclusive
 from engagement_stream.settings import ApiSettings, RedisSettings
 from engagement_stream.stack.ports import free_port
 from tests.fixtures.api_server import api_server, settings_with
@@ -154,6 +156,24 @@ def test_top_without_a_terminal_is_one_plain_line(api: httpx.Client) -> None:
     (line,) = done.stdout.splitlines()
     assert "ok: Redis running" in line
     assert line.endswith("all is well")
+
+
+def test_status_as_json_is_the_whole_health_and_what_runs(api: httpx.Client, tmp_path: Path) -> None:
+    """For programs: one object whatever the state, and an exit code that says the same."""
+    command = [sys.executable, "-m", "engagement_stream.cli", "status", "--json", "--data-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, json.loads(done.stdout)) == (3, {"running": False})
+    with exclusive(tmp_path, "up") as announcement:
+        announcement.make("up", {"API_PORT": str(api.base_url.port)})
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        body = json.loads(done.stdout)
+        assert done.returncode == 0
+        assert api.get("/health").json().keys() <= body.keys()
+        assert (body["running"], body["status"], body["servers"]) == (True, "ok", [])
+        assert body["stages"]["redis"]["state"] == "running"
+        announcement.make("up", {"API_PORT": str(free_port())})
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, json.loads(done.stdout)["status"]) == (1, "down")
 
 
 def test_top_of_nothing_says_what_to_do(tmp_path_factory: pytest.TempPathFactory) -> None:
