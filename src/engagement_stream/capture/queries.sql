@@ -73,6 +73,10 @@ SELECT pg_current_snapshot()::text AS snapshot,
 -- A transaction of its own, for its commit record: the server then flushes, and so streams, all that was written before.
 SELECT pg_current_xact_id()
 
+-- name: emit_canary
+-- Outside of any transaction: it takes no transaction id, writes no row, and needs no right that a reader has not.
+SELECT pg_logical_emit_message(false, %(prefix)s, %(content)s)
+
 -- name: now_visible
 -- After this session's snapshot was taken: whatever it sees was committed before this LSN.
 SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xid, pg_current_wal_insert_lsn()::text AS wal_lsn

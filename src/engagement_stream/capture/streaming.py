@@ -13,6 +13,7 @@ import msgspec
 
 from engagement_stream.broker.transaction import Outbox
 from engagement_stream.capture.acknowledging import Acknowledging
+from engagement_stream.capture.canary import CanarySender
 from engagement_stream.capture.changes import Changes
 from engagement_stream.capture.first_copy import EventCopy, after_content, copy_content
 from engagement_stream.capture.opening import Opened
@@ -83,6 +84,7 @@ class Streaming:
                 raise
             copied = self._copy_some()
             now_s = time.monotonic()
+            self._canary.when_due(now_s)
             if self._is_due(now_s, more=more, copied=copied):
                 few = self._out.records < _FEW_RECORDS
                 self._commit()
@@ -123,6 +125,7 @@ class Streaming:
         opened = self._opened
         self._changes = Changes(self._out, self._kafka, opened.identity.database, self._progress)
         self._acknowledge = Acknowledging(self._session)
+        self._canary = CanarySender(opened.source, self._postgres.canary_interval_s, self._status)
         crash_point("capture.before_start")
         self._session.start(self._progress.end_lsn)
         # Again, now that the slot is ours and nobody can move it any more.
@@ -186,7 +189,8 @@ class Streaming:
 
     def _commit(self) -> None:
         out, changes, copy = self._out, self._changes, self._copy
-        rows, commit_ts_us = out.records, out.commit_ts_us
+        records, rows, commit_ts_us = out.records, out.records - out.marks, out.commit_ts_us
+        canary_us = out.canary_us
         state = None
         out.ready_for_progress()
         if copy is not None:
@@ -215,9 +219,11 @@ class Streaming:
         self._committed_s = time.monotonic()
         self._asked = False
         self._acknowledge.when_due(progress.end_lsn, self._committed_s)
-        if rows:
+        if records:
             self._metrics.durable(rows, commit_ts_us)
             self._status.progress(rows)
+        if canary_us is not None:
+            self._status.canaries.passed(canary_us)
         if copy is not None and copy.over:
             changes.copying(None, None)
             self._copy = None

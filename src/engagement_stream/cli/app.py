@@ -2,7 +2,7 @@
 
 import typer
 
-from engagement_stream.cli import api, bench, chaos, config, generate, stage, stream, up, verify
+from engagement_stream.cli import api, bench, chaos, config, generate, stage, status, stream, top, up, verify
 
 app = typer.Typer(
     name="engagement",
@@ -13,7 +13,8 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("down")(up.down)
-app.command("status")(up.status)
+app.command("status")(status.status)
+app.command("top")(top.top)
 app.command("stream")(stream.stream)
 app.command("backfill")(stream.backfill)
 app.command("stage")(stage.stage)

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -153,6 +153,7 @@ class EnrichStage:
         reader.assign([TopicPartition(self._kafka.events_topic, p, offset) for p, offset in starts.items()])
         self._next, self._committed, self._log_ends = dict(starts), dict(starts), {}
         self._placed = True
+        self._status.canaries.assigned(starts)
         self._watch.heard()
         self._healthy()
 
@@ -195,7 +196,7 @@ class EnrichStage:
             )
         self._commit(reader, batch.ends)
         crash_point("enrich.after_commit")
-        self._count(output)
+        self._count(output, batch.ends)
 
     def _catalog_covers(self, reader: Consumer, batch: Read, stop: threading.Event) -> bool:
         """Wait until content is known as far as the batch needs it; false if the batch is no longer ours.
@@ -240,10 +241,13 @@ class EnrichStage:
             self._commit(reader, moved)
             crash_point("enrich.after_settle")
 
-    def _count(self, output: Output) -> None:
-        records = len(output.records)
+    def _count(self, output: Output, ends: Mapping[int, int]) -> None:
+        records = len(output.records) - output.marks
         self._metrics.durable(records, output.live_commit_ts_us)
         self._status.progress(records)
+        for canary in output.canaries:
+            self._status.canaries.read(*canary)
+        self._status.canaries.durable(ends)
         for letter in output.letters:
             DEAD_LETTERS.labels(STAGE, letter.reason).inc()
         for op, count in output.changed_later.items():
@@ -317,4 +321,5 @@ class EnrichStage:
         self._assigned = []
         self._assignments += 1
         self._placed = False
+        self._status.canaries.assigned(())
         reader.unassign()

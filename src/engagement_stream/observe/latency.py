@@ -35,6 +35,11 @@ class BatchHistogram(Collector):
                 counts[bucket] += edges[bucket + 1] - edges[bucket]
             self._sums_s[stage] = self._sums_s.get(stage, 0.0) + sum(ages_s)
 
+    def counts(self, stage: str) -> list[int]:
+        """Values in each bucket, the one beyond the last edge included; empty for a stage that never observed."""
+        with self._lock:
+            return list(self._counts.get(stage, ()))
+
     def collect(self) -> Iterable[Metric]:
         """For the registry: cumulative buckets, as Prometheus wants them."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=["stage"])

@@ -19,6 +19,11 @@ LAG_RECORDS = Gauge(
 LAST_PROGRESS = Gauge(
     "engagement_last_progress_timestamp_seconds", "When the stage last made something durable.", ["stage"]
 )
+CANARY_AGE = Gauge(
+    "engagement_canary_age_seconds",
+    "Seconds since the newest canary that is durable behind this stage was sent into PostgreSQL.",
+    ["stage"],
+)
 SLOT_LAG_BYTES = Gauge("engagement_slot_lag_bytes", "WAL that the replication slot holds back on the source.")
 OVERSIZED = Counter("engagement_oversized_payloads", "raw_payload values replaced by their hash and size.")
 CHANGED_LATER = Counter(
@@ -29,6 +34,11 @@ COMMIT_TO_DURABLE = BatchHistogram(
     "engagement_commit_to_durable_seconds",
     "Seconds from PostgreSQL's commit to the durable receipt of this stage (live events only).",
 )
+
+
+def counted(counter: Counter) -> int:
+    """What this process has counted so far, over all labels."""
+    return int(sum(s.value for family in counter.collect() for s in family.samples if s.name.endswith("_total")))
 
 
 class StageMetrics:

@@ -18,6 +18,8 @@ from engagement_stream.broker.consumer import consumer, raise_unless_transient
 from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.errors import Reopen, Retry
+from engagement_stream.model.canary import canary_of
+from engagement_stream.model.engagement import is_watermark
 from engagement_stream.observe.metrics import REOPENED, RETRIES, StageMetrics
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.settings import KafkaSettings
@@ -117,6 +119,7 @@ class SinkStage:
         self._pending = Pending(starts)
         reader.assign([TopicPartition(self._kafka.enriched_topic, p, starts[p]) for p in partitions])
         self._open = True
+        self._status.canaries.assigned(partitions)
         self._watch.heard()
         self._healthy()
 
@@ -142,6 +145,9 @@ class SinkStage:
         error = message.error()
         if error is None:
             self._pending.add(message, time.monotonic())
+            value = message.value()
+            if value is not None and is_watermark(value) and (sent_us := canary_of(value)) is not None:
+                self._status.canaries.read(message.partition() or 0, message.offset() or 0, sent_us)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant
             self._pending.reached(message.partition() or 0, message.offset() or 0, time.monotonic())
         else:
@@ -151,6 +157,7 @@ class SinkStage:
         slices = self._pending.slices()
         receipt = self._sink.write(slices)
         self._pending.done(receipt.durable)
+        self._status.canaries.durable(receipt.durable)
         self._metrics.durable(receipt.records, receipt.commit_ts_us)
         self._status.progress(receipt.records)
         self._reopened = 0
@@ -217,4 +224,5 @@ class SinkStage:
         self._drop()
         self._metrics.lag(dict.fromkeys(self._assigned, 0))  # from now on somebody else's to tell
         self._assigned = []
+        self._status.canaries.assigned(())
         reader.unassign()
