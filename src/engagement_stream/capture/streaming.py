@@ -22,11 +22,12 @@ from engagement_stream.capture.progress import Progress, ProgressTopic
 from engagement_stream.capture.records import Records
 from engagement_stream.capture.session import KEEPALIVE, XLOG_DATA, XLOG_HEADER_BYTES, keepalive
 from engagement_stream.capture.slot import check_slot
+from engagement_stream.capture.slot_watch import tell_slot
 from engagement_stream.capture.tables import Table, table_of
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fatal
 from engagement_stream.model.position import format_lsn
-from engagement_stream.observe.metrics import SLOT_LAG_BYTES, StageMetrics
+from engagement_stream.observe.metrics import StageMetrics
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.settings import KafkaSettings, PostgresSettings
 
@@ -90,8 +91,8 @@ class Streaming:
                     time.sleep(_BREATH_S)
             if not more and not copied:
                 self._acknowledge.when_idle(self._progress.end_lsn, now_s)
-                self._tell_slot_lag(now_s)
                 self._wait()
+            self._tell_slot_lag(now_s)
         self._status.stopping()
         if self._out.records or self._changes.end_lsn > self._progress.end_lsn:
             self._commit()
@@ -256,5 +257,4 @@ class Streaming:
         self._lag_told_s = now_s
         slot = self._opened.source.slot()
         if slot is not None:
-            SLOT_LAG_BYTES.set(slot.lag_bytes)
-            self._status.detail(slot_lag_bytes=slot.lag_bytes, slot_wal_status=slot.wal_status)
+            tell_slot(self._status, slot.lag_bytes, slot.wal_status)

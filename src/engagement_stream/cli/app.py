@@ -2,7 +2,7 @@
 
 import typer
 
-from engagement_stream.cli import api, bench, chaos, config, generate, stage, stream, up, verify
+from engagement_stream.cli import api, bench, chaos, config, generate, reference, stage, stream, up, verify
 
 app = typer.Typer(
     name="engagement",
@@ -23,3 +23,4 @@ app.command("chaos")(chaos.chaos)
 app.add_typer(generate.app, name="generate")
 app.add_typer(bench.app, name="bench")
 app.add_typer(config.app, name="config")
+app.add_typer(reference.app, name="reference")

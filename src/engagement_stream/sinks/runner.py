@@ -9,7 +9,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -27,6 +27,8 @@ from engagement_stream.sinks.road import KafkaRoad
 
 _IDLE_POLL_S = 1.0
 _LAG_EVERY_S = 1.0
+_LAG_WHILE_WAITING_EVERY_S = 5.0
+_LAG_TIMEOUT_S = 2.0
 _CHUNK_RECORDS = 1_000
 """Taken from the consumer at a time, so that a batch of huge records is noticed before it fills the memory."""
 
@@ -169,6 +171,7 @@ class SinkStage:
         while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
             with contextlib.suppress(Retry):  # we are waiting already
                 self._take(reader.poll(min(left_s, 0.2)))
+            self._tell_lag_while_waiting(reader)
         still = {(p.topic, p.partition) for p in reader.assignment()}
         with contextlib.suppress(KafkaException):
             reader.resume([p for p in paused if (p.topic, p.partition) in still])
@@ -196,6 +199,32 @@ class SinkStage:
         for partition, position in self._pending.positions().items():
             _, high = reader.get_watermark_offsets(TopicPartition(self._kafka.enriched_topic, partition), cached=True)
             lags[partition] = max(high - position, 0) if high >= 0 else 0
+        self._report_lag(lags)
+
+    def _tell_lag_while_waiting(self, reader: Consumer) -> None:
+        """The same while nothing is fetched, so that an outage of the receiver shows how much waits for it.
+
+        The ends have to be asked for then; so do positions when the sink could not open. The group's offset may be
+        older than what the sink would tell: it is a figure to look at.
+        """
+        now_s = time.monotonic()
+        if now_s - self._lag_told_s < _LAG_WHILE_WAITING_EVERY_S or not self._assigned:
+            return
+        self._lag_told_s = now_s
+        parts = [TopicPartition(self._kafka.enriched_topic, partition) for partition in self._assigned]
+        lags: dict[int, int] = {}
+        try:
+            positions = self._pending.positions() or {
+                part.partition: max(part.offset, 0) for part in reader.committed(parts, _LAG_TIMEOUT_S)
+            }
+            for part in parts:
+                low, high = reader.get_watermark_offsets(part, _LAG_TIMEOUT_S)
+                lags[part.partition] = max(high - max(positions.get(part.partition, low), low), 0)
+        except KafkaException:
+            return
+        self._report_lag(lags)
+
+    def _report_lag(self, lags: Mapping[int, int]) -> None:
         self._metrics.lag(lags)
         self._status.detail(lag_records=sum(lags.values()), partitions=",".join(map(str, sorted(lags))))
 
