@@ -29,6 +29,7 @@ from engagement_stream.errors import Fatal
 from engagement_stream.model.position import format_lsn
 from engagement_stream.observe.metrics import StageMetrics
 from engagement_stream.observe.status import StageStatus
+from engagement_stream.observe.tracing import now_ns, tell_batch, tell_source_commits
 from engagement_stream.settings import KafkaSettings, PostgresSettings
 
 _TICK_MS = 250
@@ -187,7 +188,7 @@ class Streaming:
 
     def _commit(self) -> None:
         out, changes, copy = self._out, self._changes, self._copy
-        rows, commit_ts_us = out.records, out.commit_ts_us
+        rows, commit_ts_us, began_ns = out.records, out.commit_ts_us, now_ns()
         state = None
         out.ready_for_progress()
         if copy is not None:
@@ -212,6 +213,7 @@ class Streaming:
         )
         self._topic.write(self._outbox, progress)
         out.commit()
+        before_lsn = self._progress.end_lsn
         self._progress, self.moved = progress, True
         self._committed_s = time.monotonic()
         self._asked = False
@@ -219,6 +221,9 @@ class Streaming:
         if rows:
             self._metrics.durable(rows, commit_ts_us)
             self._status.progress(rows)
+            tell_source_commits(commit_ts_us)
+            lsns = {0: (before_lsn, progress.end_lsn)}
+            tell_batch("capture.commit", began_ns, records=rows, commit_ts_us=commit_ts_us, positions=lsns)
         if copy is not None and copy.over:
             changes.copying(None, None)
             self._copy = None

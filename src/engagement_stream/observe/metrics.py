@@ -70,6 +70,6 @@ class StageMetrics:
         LAG_SECONDS.labels(self.stage).set_function(self.lag_s)
 
     def lag_s(self) -> float:
-        """0 when nothing waits. Computed when it is asked for, so that it grows also while the stage hangs in a call."""
+        """0 when nothing waits. Computed when it is asked for, so that it grows while the stage hangs in a call."""
         since_s = max(self._caught_up_s, self._reached_s) or self._began_s
         return max(time.time() - since_s, 0.0) if self._behind else 0.0

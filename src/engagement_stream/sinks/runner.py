@@ -17,9 +17,10 @@ from engagement_stream.backoff import Backoff
 from engagement_stream.broker.consumer import consumer, raise_unless_transient
 from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
-from engagement_stream.errors import Reopen, Retry
+from engagement_stream.errors import EngagementError, Reopen, Retry
 from engagement_stream.observe.metrics import REOPENED, RETRIES, StageMetrics
 from engagement_stream.observe.status import StageStatus
+from engagement_stream.observe.tracing import now_ns, tell_batch
 from engagement_stream.settings import KafkaSettings
 from engagement_stream.sinks.base import Sink
 from engagement_stream.sinks.pending import Pending
@@ -151,8 +152,15 @@ class SinkStage:
 
     def _write(self) -> None:
         slices = self._pending.slices()
-        receipt = self._sink.write(slices)
+        began_ns, span = now_ns(), f"{self._sink.name}.write"
+        positions = {part.partition: (part.prev, part.end) for part in slices}
+        try:
+            receipt = self._sink.write(slices)
+        except EngagementError as error:
+            tell_batch(span, began_ns, positions=positions, failed=str(error))
+            raise
         self._pending.done(receipt.durable)
+        tell_batch(span, began_ns, records=receipt.records, commit_ts_us=receipt.commit_ts_us, positions=positions)
         self._metrics.durable(receipt.records, receipt.commit_ts_us)
         self._status.progress(receipt.records)
         self._reopened = 0
