@@ -32,11 +32,12 @@ def doctor(
     if as_json:
         print(msgspec.json.encode(report).decode())
     else:
-        _print(report)
+        show(report)
     raise typer.Exit(report.exit_code)
 
 
-def _print(report: "Report") -> None:
+def show(report: "Report") -> None:
+    """For people: a line a check, and below each finding what mends it."""
     for check in report.checks:
         if not check.findings:
             _line("ok", check.name, check.saw)

@@ -1,5 +1,7 @@
 """BigQuery: credentials, dataset, table, views, and whether the account may do what the sink does."""
 
+from typing import Any
+
 from google.api_core import exceptions as foreign
 from google.cloud import bigquery
 
@@ -11,6 +13,8 @@ from engagement_stream.sinks.bigquery.errors import FOREIGN, translated
 from engagement_stream.sinks.bigquery.table import TABLE, VIEWS, missing_columns, table_name, view_sql
 
 _TIMEOUT_S = 10.0
+_ONCE: Any = None
+"""The client's annotations do not know that None is allowed."""
 _MADE_BY_THE_SINK = "engagement stage bigquery   (it makes what is missing when it opens; so does ./start.sh)"
 _NEEDED = ("bigquery.tables.get", "bigquery.tables.getData", "bigquery.tables.update", "bigquery.tables.updateData")
 
@@ -35,7 +39,7 @@ def check(settings: Settings) -> Examination:
     try:
         with translated("looking at the dataset"):
             try:
-                client.get_dataset(f"{place.project}.{place.dataset}", timeout=_TIMEOUT_S, retry=None)
+                client.get_dataset(f"{place.project}.{place.dataset}", timeout=_TIMEOUT_S, retry=_ONCE)
             except foreign.NotFound:
                 of.note(f"there is no dataset {place.dataset} yet", _MADE_BY_THE_SINK)
             else:
@@ -47,13 +51,13 @@ def check(settings: Settings) -> Examination:
     except EngagementError as error:
         of.error(str(error), "correct BIGQUERY_PROJECT_ID, the key or the endpoints in .env; is the network there?")
     finally:
-        client.close()
+        client.close()  # type: ignore[no-untyped-call]  # untyped upstream
     return of
 
 
 def _check_table(of: Examination, client: bigquery.Client, place: BigQuerySettings, *, emulated: bool) -> None:
     try:
-        table = client.get_table(table_name(place), timeout=_TIMEOUT_S, retry=None)
+        table = client.get_table(table_name(place), timeout=_TIMEOUT_S, retry=_ONCE)
     except foreign.NotFound:
         of.note(f"there is no table {TABLE} yet", _MADE_BY_THE_SINK)
         return
@@ -61,14 +65,14 @@ def _check_table(of: Examination, client: bigquery.Client, place: BigQuerySettin
         of.warning(f"the table {TABLE} lacks {', '.join(lacking)}", _MADE_BY_THE_SINK)
     for name in VIEWS:
         try:
-            view = client.get_table(f"{place.project}.{place.dataset}.{name}", timeout=_TIMEOUT_S, retry=None)
+            view = client.get_table(f"{place.project}.{place.dataset}.{name}", timeout=_TIMEOUT_S, retry=_ONCE)
         except foreign.NotFound:
             of.warning(f"there is no view {name}", _MADE_BY_THE_SINK)
         else:
             if view.view_query != view_sql(place, name):
                 of.note(f"the view {name} has another query than ours", _MADE_BY_THE_SINK)
     if not emulated:  # an emulator allows everything, and has no such question
-        allowed = client.test_iam_permissions(table, _NEEDED, timeout=_TIMEOUT_S, retry=None)
+        allowed = client.test_iam_permissions(table, _NEEDED, timeout=_TIMEOUT_S, retry=_ONCE)
         if refused := sorted(set(_NEEDED) - set(allowed.get("permissions", ()))):
             of.error(
                 f"the account lacks {', '.join(refused)} on the table",
@@ -81,7 +85,7 @@ def _check_jobs(of: Examination, client: bigquery.Client, place: BigQuerySetting
     """Views and recovery ask by query; a dry run costs nothing."""
     try:
         config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
-        client.query("SELECT 1", job_config=config, timeout=_TIMEOUT_S, retry=None, job_retry=None)
+        client.query("SELECT 1", job_config=config, timeout=_TIMEOUT_S, retry=_ONCE, job_retry=None)
     except foreign.Forbidden:
         of.error(
             f"the account may not run queries in {place.project}",

@@ -4,7 +4,9 @@ import time
 from collections.abc import Mapping
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource  # not re-exported for type checkers
+from confluent_kafka.admin._resource import ResourceType  # the same
 
 from engagement_stream.broker.topics import TopicSpec, topic_specs
 from engagement_stream.doctor.clock import judge_clock, skew_s
@@ -12,7 +14,7 @@ from engagement_stream.doctor.examination import Examination
 from engagement_stream.doctor.kafka_release import OLDEST, offered_by, release_of
 from engagement_stream.settings import KafkaSettings, Settings
 
-_TIMEOUT_S = 8.0
+_TIMEOUT_S = 5.0
 _CLOCK_KEY = b"doctor/clock"
 """In capture's compacted topic, beside the records of slots: one record, whose only purpose is the broker's stamp."""
 _MUST_BE = frozenset({"cleanup.policy", "message.timestamp.type"})

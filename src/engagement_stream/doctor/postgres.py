@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import psycopg
@@ -20,14 +21,7 @@ from engagement_stream.settings import PostgresSettings, Settings
 
 _CONNECT_TIMEOUT_S = 5
 _PSQL = 'psql "$DATABASE_URL" -c'
-_EXTRA = """
-SELECT current_setting('track_commit_timestamp') AS commit_timestamps,
-       current_setting('max_replication_slots')::int AS slots_allowed,
-       (SELECT count(*) FROM pg_replication_slots) AS slots_used,
-       current_setting('max_wal_senders')::int AS senders_allowed,
-       current_setting('server_version') AS release,
-       extract(epoch FROM clock_timestamp())::float8 AS clock_s
-"""
+_EXTRA = files(__package__).joinpath("server.sql").read_bytes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from typing import Any
 
 import psycopg
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from engagement_stream.capture.progress import Progress, ProgressTopic
 from engagement_stream.capture.queries import QUERIES
@@ -14,6 +16,7 @@ from engagement_stream.errors import EngagementError, Fatal, Retry
 from engagement_stream.settings import Settings
 
 _MUCH_WAL_BYTES = 1 << 30
+_TIMEOUT_S = 5.0
 
 
 def check(settings: Settings) -> Examination:
@@ -29,8 +32,8 @@ def check(settings: Settings) -> Examination:
     if row is not None:
         judge_slot(of, slot, row)
     try:
-        progress = ProgressTopic(settings.kafka, slot).read().progress
-    except Retry:
+        progress = _progress(settings)
+    except (Retry, KafkaException):
         of.note(
             "what was delivered from the slot stands in Kafka, which cannot be asked", "see the finding about kafka"
         )
@@ -40,6 +43,14 @@ def check(settings: Settings) -> Examination:
         return of
     _judge_progress(of, slot, row, progress)
     return of
+
+
+def _progress(settings: Settings) -> Progress | None:
+    kafka = settings.kafka
+    admin = AdminClient({**kafka.client_config()})
+    if kafka.progress_topic not in admin.list_topics(timeout=_TIMEOUT_S).topics:
+        return None
+    return ProgressTopic(kafka, settings.postgres.slot).read().progress
 
 
 def judge_slot(of: Examination, name: str, row: dict[str, Any]) -> None:
