@@ -1,5 +1,6 @@
 """GET /metrics (JSON) and /metrics/prometheus, over all processes."""
 
+import asyncio
 import time
 from datetime import UTC, datetime
 
@@ -22,8 +23,7 @@ def metrics_routes(stages: Stages, own: RequestMetrics) -> APIRouter:
     @router.get("/metrics")
     async def metrics() -> Metrics:
         """Every process in figures. For Prometheus there is /metrics/prometheus."""
-        seen = await stages.statuses()
-        families = await stages.metrics()
+        seen, families = await asyncio.gather(stages.statuses(), stages.metrics())
         now = datetime.now(UTC)
         return Metrics(
             at=now,
@@ -38,8 +38,7 @@ def metrics_routes(stages: Stages, own: RequestMetrics) -> APIRouter:
     )
     async def prometheus() -> Response:
         """The metrics of all processes in Prometheus's text format; the label `process` names the process."""
-        seen = await stages.statuses()
-        families = await stages.metrics()
+        seen, families = await asyncio.gather(stages.statuses(), stages.metrics())  # a frozen stage is waited for once
         up = stage_up({name: scraped is not None for name, scraped in families.items()})
         wall_s = time.time()
         states = stage_states({name: judge(name, s.look, s.memory, wall_s).state for name, s in seen.items()})
