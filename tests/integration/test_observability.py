@@ -1,4 +1,4 @@
-"""What a running pipeline tells of itself, to real programs: Prometheus, Alertmanager, an OpenTelemetry collector, a log.
+"""What a running pipeline tells of itself, to real programs: Prometheus, Alertmanager, a trace collector, a log.
 
 One pipeline for all of these tests: every stage, the API, traffic, and among it rows that carry a mark.
 """
@@ -25,14 +25,16 @@ from pydantic import SecretStr
 
 from engagement_stream.api.exposition import parse
 from engagement_stream.cli.metrics_table import exposed_name, is_ours
+from engagement_stream.doctor.run import examine
 from engagement_stream.pipeline.build import STAGES
-from engagement_stream.settings import BigQuerySettings, KafkaSettings, PostgresSettings, RedisSettings
+from engagement_stream.settings import ApiSettings, BigQuerySettings, KafkaSettings, PostgresSettings, RedisSettings
 from engagement_stream.stack.bigquery import BigQueryServer
 from engagement_stream.stack.kafka import KafkaServer
 from engagement_stream.stack.ports import free_port
 from engagement_stream.stack.postgres import PostgresServer
 from engagement_stream.stack.receiver import ReceiverServer
 from engagement_stream.stack.valkey import ValkeyServer
+from tests.fixtures.api_server import settings_with
 from tests.fixtures.ledger_world import LedgerWorld
 from tests.fixtures.observers import Observed, observers
 from tests.fixtures.pipeline import RunningPipeline, running_pipeline
@@ -270,6 +272,28 @@ def test_a_log_has_a_line_for_each_change_of_state_and_none_for_a_payload(world:
     told = "".join(path.read_text() for path in pipeline.logs.glob("*.log")) + pipeline.api.get("/health").text
     assert MARK not in told
     assert MARK not in pipeline.api.get("/metrics/prometheus").text
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_pipeline_that_runs(world: World, tmp_path: Path) -> None:
+    """It looks at every stage, and none of them is disturbed by it."""
+    settings = world.pipeline.world.settings
+    port = world.pipeline.api.base_url.port
+    asked = settings_with(
+        postgres=settings.postgres,
+        kafka=settings.kafka,
+        redis=settings.redis,
+        bigquery=settings.bigquery,
+        http=settings.http,
+        api=ApiSettings(port=port),
+    )
+    pids = world.pipeline.pids()
+    report = examine(asked, tmp_path)
+    wrong = [finding for check in report.checks for finding in check.findings if finding.severity != "note"]
+    assert wrong == []
+    saw = {check.name: check.saw for check in report.checks}
+    assert all(f"{stage} running" in saw["stages"] for stage in STAGES)
+    assert world.pipeline.healthy()
+    assert world.pipeline.pids() == pids
 
 
 def test_tracing_costs_nothing_when_it_is_off() -> None:
