@@ -72,7 +72,7 @@ class Spans:
             if len(self._begun) > _REMEMBERED:
                 self._begun.popitem(last=False)
             ids = self._provider.id_generator
-            assert isinstance(ids, _Ids)
+            assert isinstance(ids, TraceIds)
             ids.next_trace, ids.next_span = _trace_id(self._pipeline, slot), _root_id(self._pipeline, slot)
             self._tracer.start_span("postgres.commit", start_time=ts_us * 1_000).end()
 
@@ -95,13 +95,13 @@ def provider_to(endpoint: str, stage: str) -> TracerProvider:
     """Sends to an OTLP/HTTP collector; the other OTEL_... variables count as the SDK says."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # what is worth telling, _ToldOnce tells
     resource = Resource.create({"service.namespace": "engagement-stream", "service.name": f"engagement-{stage}"})
-    provider = TracerProvider(resource=resource, id_generator=_Ids())
+    provider = TracerProvider(resource=resource, id_generator=TraceIds())
     exporter = OTLPSpanExporter(endpoint.rstrip("/") + "/v1/traces", timeout=_EXPORT_TIMEOUT_S)
     provider.add_span_processor(BatchSpanProcessor(_ToldOnce(exporter)))
     return provider
 
 
-class _Ids(RandomIdGenerator):
+class TraceIds(RandomIdGenerator):
     """Random ids, or for once the ones that were asked for."""
 
     next_trace: int | None = None
