@@ -45,6 +45,21 @@ class Described:
     estimated_events: int
 
 
+def slot_state(row: dict[str, Any]) -> SlotState:
+    """From a row of the query `slot`."""
+    raw = row["slot"]
+    return SlotState(
+        plugin=raw.get("plugin") or "",
+        here=bool(row["here"]),
+        wal_status=raw.get("wal_status") or "",
+        invalidation=raw.get("invalidation_reason") or "",
+        conflicting=bool(raw.get("conflicting")),
+        confirmed_flush=parse_lsn(row["confirmed_flush"] or "0/0"),
+        lag_bytes=row["lag_bytes"] or 0,
+        active_pid=row["active_pid"],
+    )
+
+
 class Source:
     """Every call raises Retry when the server does not answer; nothing here outlives its session."""
 
@@ -121,17 +136,7 @@ class Source:
         rows = self._rows("slot", slot=self._postgres.slot)
         if not rows:
             return None
-        row, raw = rows[0], rows[0]["slot"]
-        return SlotState(
-            plugin=raw.get("plugin") or "",
-            here=bool(row["here"]),
-            wal_status=raw.get("wal_status") or "",
-            invalidation=raw.get("invalidation_reason") or "",
-            conflicting=bool(raw.get("conflicting")),
-            confirmed_flush=parse_lsn(row["confirmed_flush"] or "0/0"),
-            lag_bytes=row["lag_bytes"] or 0,
-            active_pid=row["active_pid"],
-        )
+        return slot_state(rows[0])
 
     def drop_slot(self) -> None:
         self._rows("drop_slot", slot=self._postgres.slot)

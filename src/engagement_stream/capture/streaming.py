@@ -23,12 +23,14 @@ from engagement_stream.capture.progress import Progress, ProgressTopic
 from engagement_stream.capture.records import Records
 from engagement_stream.capture.session import KEEPALIVE, XLOG_DATA, XLOG_HEADER_BYTES, keepalive
 from engagement_stream.capture.slot import check_slot
+from engagement_stream.capture.slot_watch import tell_slot
 from engagement_stream.capture.tables import Table, table_of
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fatal
 from engagement_stream.model.position import format_lsn
-from engagement_stream.observe.metrics import SLOT_LAG_BYTES, StageMetrics
+from engagement_stream.observe.metrics import StageMetrics
 from engagement_stream.observe.status import StageStatus
+from engagement_stream.observe.tracing import now_ns, tell_batch, tell_source_commits
 from engagement_stream.settings import KafkaSettings, PostgresSettings
 
 _TICK_MS = 250
@@ -92,8 +94,8 @@ class Streaming:
                     time.sleep(_BREATH_S)
             if not more and not copied:
                 self._acknowledge.when_idle(self._progress.end_lsn, now_s)
-                self._tell_slot_lag(now_s)
                 self._wait()
+            self._tell_slot_lag(now_s)
         self._status.stopping()
         if self._out.records or self._changes.end_lsn > self._progress.end_lsn:
             self._commit()
@@ -190,7 +192,7 @@ class Streaming:
     def _commit(self) -> None:
         out, changes, copy = self._out, self._changes, self._copy
         records, rows, commit_ts_us = out.records, out.records - out.marks, out.commit_ts_us
-        canary_us = out.canary_us
+        canary_us, began_ns = out.canary_us, now_ns()
         state = None
         out.ready_for_progress()
         if copy is not None:
@@ -215,6 +217,7 @@ class Streaming:
         )
         self._topic.write(self._outbox, progress)
         out.commit()
+        before_lsn = self._progress.end_lsn
         self._progress, self.moved = progress, True
         self._committed_s = time.monotonic()
         self._asked = False
@@ -222,6 +225,9 @@ class Streaming:
         if records:
             self._metrics.durable(rows, commit_ts_us)
             self._status.progress(rows)
+            tell_source_commits(commit_ts_us)
+            lsns = {0: (before_lsn, progress.end_lsn)}
+            tell_batch("capture.commit", began_ns, records=rows, commit_ts_us=commit_ts_us, positions=lsns)
         if canary_us is not None:
             self._status.canaries.passed(canary_us)
         if copy is not None and copy.over:
@@ -262,5 +268,4 @@ class Streaming:
         self._lag_told_s = now_s
         slot = self._opened.source.slot()
         if slot is not None:
-            SLOT_LAG_BYTES.set(slot.lag_bytes)
-            self._status.detail(slot_lag_bytes=slot.lag_bytes, slot_wal_status=slot.wal_status)
+            tell_slot(self._status, slot.lag_bytes, slot.wal_status)

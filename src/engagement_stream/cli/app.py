@@ -2,7 +2,21 @@
 
 import typer
 
-from engagement_stream.cli import api, bench, chaos, config, generate, stage, status, stream, top, up, verify
+from engagement_stream.cli import (
+    api,
+    bench,
+    chaos,
+    config,
+    doctor,
+    generate,
+    reference,
+    stage,
+    status,
+    stream,
+    top,
+    up,
+    verify,
+)
 
 app = typer.Typer(
     name="engagement",
@@ -21,6 +35,8 @@ app.command("stage")(stage.stage)
 app.command("api")(api.api)
 app.command("verify")(verify.verify)
 app.command("chaos")(chaos.chaos)
+app.command("doctor")(doctor.doctor)
 app.add_typer(generate.app, name="generate")
 app.add_typer(bench.app, name="bench")
 app.add_typer(config.app, name="config")
+app.add_typer(reference.app, name="reference")

@@ -26,6 +26,7 @@ from engagement_stream.enrich.translate import STAGE, Output, Read, read, transl
 from engagement_stream.errors import Fenced, Retry, Stalled, TransactionLost
 from engagement_stream.observe.metrics import CHANGED_LATER, DEAD_LETTERS, REOPENED, RETRIES, StageMetrics
 from engagement_stream.observe.status import StageStatus
+from engagement_stream.observe.tracing import now_ns, tell_batch
 from engagement_stream.settings import KafkaSettings
 
 _BATCH_RECORDS = 10_000
@@ -181,6 +182,7 @@ class EnrichStage:
 
     def _forward(self, reader: Consumer, messages: Sequence[Message], stop: threading.Event) -> None:
         """One batch, one transaction."""
+        began_ns, starts = now_ns(), self._next.copy()
         batch = Read()
         read(messages, batch)
         if not self._catalog_covers(reader, batch, stop):
@@ -197,6 +199,13 @@ class EnrichStage:
         self._commit(reader, batch.ends)
         crash_point("enrich.after_commit")
         self._count(output, batch.ends)
+        tell_batch(
+            "enrich.batch",
+            began_ns,
+            records=len(output.records),
+            commit_ts_us=output.live_commit_ts_us,
+            positions={p: (starts.get(p, end), end) for p, end in batch.ends.items()},
+        )
 
     def _catalog_covers(self, reader: Consumer, batch: Read, stop: threading.Event) -> bool:
         """Wait until content is known as far as the batch needs it; false if the batch is no longer ours.

@@ -18,6 +18,8 @@ BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 
 class BatchHistogram(Collector):
     """Seconds from the source's commit to the durable receipt, by stage."""
 
+    labelnames = ("stage",)
+
     def __init__(self, name: str, documentation: str, registry: CollectorRegistry = REGISTRY) -> None:
         self._name, self._documentation = name, documentation
         self._lock = threading.Lock()
@@ -42,7 +44,7 @@ class BatchHistogram(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """For the registry: cumulative buckets, as Prometheus wants them."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=["stage"])
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self.labelnames)
         with self._lock:
             for stage, counts in self._counts.items():
                 family.add_metric([stage], list(_cumulative(counts)), self._sums_s[stage])

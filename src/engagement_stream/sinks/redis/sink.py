@@ -207,7 +207,7 @@ class RedisSink:
     def _warn(self, sentence: str) -> None:
         if sentence not in self._warned:
             self._warned.add(sentence)
-            log().warning(sentence)
+            log().warning("the server could lose totals", finding=sentence)
 
 
 def _torn(prefix: str, partition: int) -> Fatal:
