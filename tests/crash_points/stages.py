@@ -190,6 +190,14 @@ STEPS: Final = (
         ("capture/session.py::ReplicationSession.send_status",),
     ),
     Step(
+        "capture/canary.py::CanarySender.when_due",
+        "_source.emit_canary",
+        "capture.before_canary",
+        "capture.after_canary",
+        "A logical message that says when it was sent; one more or one less is no event.",
+        ("capture/source.py::Source.emit_canary",),
+    ),
+    Step(
         "enrich/catalog_reader.py::CatalogReader.open",
         "high_watermarks",
         "enrich.before_catalog",

@@ -50,10 +50,12 @@ STREAMING = [
     "capture.after_commit:5",
     "capture.before_acknowledge:2",
     "capture.after_acknowledge:2",
+    "capture.before_canary",
+    "capture.after_canary",
 ]
 AT_LEAST_ONCE = ["plain.before_flush:3", "plain.after_flush:3", "capture.rows_without_progress"]
 KILLED_AT = [*MAKING_THE_SLOT, *COPYING, *STREAMING, *AT_LEAST_ONCE]
-_CONTENTS = 2 * MAX_RECORDS
+_CONTENTS = MAX_RECORDS + 5_000
 """However they arrive, they fill one Kafka transaction before the last of them is read."""
 
 
@@ -79,7 +81,8 @@ def test_killed_at_every_step_it_delivers_each_row_once(
             with capture(postgres_settings, kafka_settings, crash_at) as process:
                 _die_busily(process, source.insert)
         for crash_at in [*COPYING, *STREAMING]:
-            with capture(postgres_settings, kafka_settings, crash_at) as process:
+            canaries = {"CANARY_INTERVAL_SECONDS": "1"} if "canary" in crash_at else {}
+            with capture(postgres_settings, kafka_settings, crash_at, **canaries) as process:
                 _die_busily(process, source.step)
         with capture(postgres_settings, kafka_settings) as process:
             for _ in range(50):
