@@ -12,6 +12,7 @@ from pathlib import Path
 import redis
 from pydantic import SecretStr
 
+from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.errors import EngagementError, Reopen, Retry
 from engagement_stream.settings import BigQuerySettings, RedisSettings
 from engagement_stream.sinks.base import Sink
@@ -19,7 +20,6 @@ from engagement_stream.sinks.redis import RedisSink
 from engagement_stream.stack.bigquery import BigQueryServer
 from tests.contract.sink_contract import Worker
 from tests.fixtures.engagements import record
-from tests.fixtures.proxy import Proxy
 from tests.fixtures.road import MemoryLog
 
 _PATIENCE_S = 15.0
