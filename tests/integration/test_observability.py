@@ -48,7 +48,6 @@ MARK = "seen-by-nobody-7c1f"
 """Stands in every text of a marked row; it may be in the destinations, and nowhere else."""
 MAY_BE_EMPTY = {
     'ALERTS{alertstate="firing"}': "nothing is wrong",
-    "engagement_canary_age_seconds": "there is no canary where it is switched off",
     "sum by (op) (engagement_events_changed_later_total)": "nobody changed a delivered event",
     "sum by (stage) (rate(engagement_reopened_total": "no stage had to go back",
     "sum by (stage) (rate(engagement_retries_total": "no attempt had to be made again",

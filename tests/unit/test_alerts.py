@@ -25,7 +25,6 @@ FROM_ELSEWHERE = {
     "up": "made by Prometheus itself, one for each target",
     "process_start_time_seconds": "the client library's own",
     "engagement_verify_": "of a continuous ledger; matched by pattern, absent where none runs",
-    "engagement_canary_age_seconds": "of the canary; absent where it is switched off",
 }
 """Metrics in the rules that docs/reference/metrics.md need not list, and why."""
 
