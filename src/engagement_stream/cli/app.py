@@ -2,7 +2,7 @@
 
 import typer
 
-from engagement_stream.cli import api, bench, chaos, config, generate, stage, stream, up, verify
+from engagement_stream.cli import api, bench, chaos, config, generate, rebuild, stage, stream, up, verify
 
 app = typer.Typer(
     name="engagement",
@@ -20,6 +20,7 @@ app.command("stage")(stage.stage)
 app.command("api")(api.api)
 app.command("verify")(verify.verify)
 app.command("chaos")(chaos.chaos)
+app.add_typer(rebuild.app, name="rebuild")
 app.add_typer(generate.app, name="generate")
 app.add_typer(bench.app, name="bench")
 app.add_typer(config.app, name="config")

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry as ClientRetry
 
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fatal, Reopen, Retry
@@ -22,6 +20,7 @@ from engagement_stream.observe.metrics import CLAMPED
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.base import Checkpoint, Gather, Receipt, Road, Slice
 from engagement_stream.sinks.decode import decode
+from engagement_stream.sinks.redis.client import blocking_client
 from engagement_stream.sinks.redis.errors import instruction, translated
 from engagement_stream.sinks.redis.fold import Folded, decode_event, fold
 from engagement_stream.sinks.redis.keys import partitions_key, position_key, tag
@@ -79,7 +78,7 @@ class RedisSink:
         begins, ends = road.begins_at(partitions), road.ends_at(partitions)
         crash_point("redis.before_fences")
         with translated():
-            client = self._connect()
+            client = blocking_client(self._settings)
             self._check(client)
             self._script = str(client.script_load(_APPLY))
             with client.pipeline(transaction=False) as pipe:
@@ -203,14 +202,6 @@ class RedisSink:
                 road.commit({partition: Checkpoint(offset) for partition, offset in durable.items()}, wait=False)
             except (Retry, Reopen):
                 return
-
-    def _connect(self) -> redis.Redis:
-        return redis.Redis.from_url(
-            self._settings.url.get_secret_value(),
-            socket_timeout=5.0,
-            socket_connect_timeout=5.0,
-            retry=ClientRetry(NoBackoff(), 0),  # the runner decides about waiting
-        )
 
     def _check(self, client: redis.Redis) -> None:
         try:
