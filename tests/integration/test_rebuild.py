@@ -18,7 +18,9 @@ from engagement_stream.sinks.redis.generation import NewGeneration
 from engagement_stream.stack.kafka import KafkaServer
 from engagement_stream.stack.postgres import PostgresServer
 from engagement_stream.stack.valkey import ValkeyServer
-from tests.fixtures.rebuild_world import STAGES, RebuildWorld
+from engagement_stream.verify.report import Place
+from engagement_stream.verify.run import verify
+from tests.fixtures.rebuild_world import ROOT, STAGES, RebuildWorld
 from tests.fixtures.redis_model import Held
 from tests.fixtures.stack import unique
 from tests.fixtures.waiting import wait_until
@@ -110,6 +112,30 @@ BEFORE_THE_SWITCH = [
     "rebuild.before_switch",
 ]
 FROM_THE_SWITCH_ON = ["rebuild.after_switch", "rebuild.before_switch:3", "rebuild.after_forget"]
+
+
+def redis_place(world: RebuildWorld) -> Place:
+    """What the ledger says about Redis."""
+    report = verify(world.settings, ROOT)
+    assert report.unreadable == []
+    return next(place for place in report.places if place.name == "redis")
+
+
+def test_the_ledger_compares_a_rebuilt_redis_from_the_rebuild_on(world: RebuildWorld) -> None:
+    """And sees what was changed in it, be it what the rebuild counted or what came after."""
+    world.add_events(30)
+    world.await_all()
+    place = redis_place(world)
+    assert (place.rows, place.wrong) == (world.storable(), 0)
+    prefix = world.settings.redis.prefix
+    name = str(world.redis.hget(f"{prefix}:{{1}}:position", "generation"))
+    key = str(next(world.redis.scan_iter(f"{prefix}:{{1}}:{name}:content:*")))
+    world.redis.hincrby(key, "events", 3)
+    world.redis.hincrby(f"{prefix}:{{1}}:{name}:totals", "events", 1)
+    assert redis_place(world).wrong == 3  # and all partitions together are not what PostgreSQL has
+    world.redis.hincrby(key, "events", -3)
+    world.redis.hincrby(f"{prefix}:{{1}}:{name}:totals", "events", -1)
+    assert redis_place(world).wrong == 0
 
 
 def test_killed_at_any_step_and_run_again_it_is_right(world: RebuildWorld) -> None:
@@ -209,4 +235,6 @@ def test_a_flushed_server_beyond_the_retention_is_rebuilt(world: RebuildWorld) -
     assert counted == world.sql_totals()
     world.add_events(200)
     world.await_all()
+    assert redis_place(world).wrong == 0
+    assert not any("not compared" in note for note in redis_place(world).notes)
     assert [sum(held.totals[name] for held in world.held()) for name in COUNTERS] == world.sql_totals()
