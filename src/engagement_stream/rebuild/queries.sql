@@ -7,8 +7,7 @@ SELECT current_setting('track_commit_timestamp') = 'on' AS commit_times
 
 -- name: taken
 -- Within the snapshot, before anything else is asked.
-SELECT clock_timestamp() AS taken, pg_relation_filenode('engagement_events')::bigint AS filenode,
-       greatest((SELECT reltuples FROM pg_class WHERE oid = 'engagement_events'::regclass), 0)::bigint AS estimate
+SELECT clock_timestamp() AS taken, pg_relation_filenode('engagement_events')::bigint AS filenode
 
 -- name: emit_mark
 -- Outside of any transaction of ours; the second part makes the server flush, and so stream, what lies before.

@@ -87,7 +87,8 @@ class RebuildSource:
         source = Source(self._client)
         session = None
         try:
-            self.id_at = [column.name for column in source.describe().events.columns].index("id")
+            tables = source.describe()
+            self.id_at = [column.name for column in tables.events.columns].index("id")
             filenode, _ = source.filenodes()
             session = ReplicationSession(self._client)
             identity, pid = session.identify(), session.backend_pid
@@ -97,7 +98,7 @@ class RebuildSource:
             )
             crash_point("rebuild.after_slot")
             self._begin(slot.snapshot_name)
-            taken_at, filenode_now, estimate = self._one("taken")
+            taken_at, filenode_now = self._one("taken")
         finally:
             source.close()
             if session is not None:
@@ -105,7 +106,7 @@ class RebuildSource:
         if filenode != filenode_now:
             # TRUNCATE and rewrites do not respect snapshots: an older one sees an empty table afterwards.
             raise Retry("engagement_events was rewritten or truncated meanwhile; run it again")
-        taken = Taken(slot.consistent_point, taken_at, int(estimate), commit_times)
+        taken = Taken(slot.consistent_point, taken_at, tables.estimated_events, commit_times)
         self._set_up(taken, ())
         return taken, identity
 
