@@ -104,14 +104,21 @@ def test_a_dry_run_changes_nothing(world: RebuildWorld) -> None:
     assert world.redis.hgetall(f"{world.settings.redis.prefix}:{{0}}:position") == before
 
 
-BEFORE_THE_SWITCH = [
+KILLED_AT = [
+    "rebuild.before_slot",
     "rebuild.after_slot",
+    "rebuild.before_mark",
     "rebuild.after_mark",
+    "rebuild.before_begin",
     "rebuild.after_begin",
+    "rebuild.before_piece",
     "rebuild.after_piece:3",
     "rebuild.before_switch",
+    "rebuild.after_switch",
+    "rebuild.before_switch:3",
+    "rebuild.before_forget",
+    "rebuild.after_forget:6",  # four for what an earlier run left, then what was there before
 ]
-FROM_THE_SWITCH_ON = ["rebuild.after_switch", "rebuild.before_switch:3", "rebuild.after_forget"]
 
 
 def redis_place(world: RebuildWorld) -> Place:
@@ -140,7 +147,7 @@ def test_the_ledger_compares_a_rebuilt_redis_from_the_rebuild_on(world: RebuildW
 
 def test_killed_at_any_step_and_run_again_it_is_right(world: RebuildWorld) -> None:
     """Live goes on all the time, and whatever stands in Redis after each death is right too."""
-    for crash_at in [*BEFORE_THE_SWITCH, *FROM_THE_SWITCH_ON]:
+    for crash_at in KILLED_AT:
         process = world.begin_rebuild(crash_at)
         while process.poll() is None:
             world.add_events(20)
