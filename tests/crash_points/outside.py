@@ -64,12 +64,14 @@ QUESTIONS: Final = {
     "sinks/runner.py::SinkStage._tell_lag_while_waiting": "a figure",
     "sinks/redis/sink.py::RedisSink.open": "`script_load` stands between the points of the fences",
     "sinks/redis/sink.py::RedisSink._check": "stands between the points of the fences",
-    "sinks/redis/reader.py::RedisReader.get_recent_events": "reads only",
-    "sinks/redis/reader.py::RedisReader.totals": "reads only",
+    "sinks/redis/reader.py::RedisReader._users": "reads only",
     "sinks/redis/reader.py::RedisReader._ask_once": "reads only",
-    "sinks/redis/reader.py::RedisReader._load": "loads scripts that only read",
     "generate/writer.py::Writer.ensure.attempt": "contents by slug: any number of times is as good as once",
     "generate/writer.py::Writer._was_committed": "asks for a transaction's fate",
     "generate/writer.py::_add": "as `ensure`",
+    "rebuild/letters.py::_begins": "reads only",
+    "rebuild/source.py::RebuildSource._begin": "a read-only transaction of our own session",
+    "rebuild/source.py::RebuildSource._one": "reads only; the lock ends with the session",
+    "rebuild/source.py::RebuildSource._copy": "reads only",
 }
 """Places (file::function) of foreign calls that need no crash points of their own, and why."""

@@ -30,6 +30,7 @@ _TITLES = {
     "bigquery": "bigquery",
     "http": "http",
     "generate": "generate: test traffic",
+    "rebuild": "rebuild: Redis out of PostgreSQL",
 }
 
 

@@ -14,6 +14,7 @@ from tests.integration import (
     test_enrich_crashes,
     test_generate_outages,
     test_http_crashes,
+    test_rebuild,
     test_redis_sink,
 )
 
@@ -23,6 +24,7 @@ _KILLING = (
     test_enrich_crashes,
     test_generate_outages,
     test_http_crashes,
+    test_rebuild,
     test_redis_sink,
 )
 _NAMES = {point.name for point in POINTS}

@@ -194,7 +194,7 @@ class Changes:
             return
         event_id = _id(table, old)
         if self._first_images.is_due(event_id):
-            self._records.put_event_image(table, old, event_id, self._copy, message)
+            self._records.put_event_image(table, old, event_id, self._records.image_rest(table, self._copy), message)
 
     def _truncate(self, message: bytes) -> None:
         for relation_id in pgoutput.truncate(message):

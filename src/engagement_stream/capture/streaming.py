@@ -15,7 +15,7 @@ from engagement_stream.broker.transaction import Outbox
 from engagement_stream.capture.acknowledging import Acknowledging
 from engagement_stream.capture.canary import CanarySender
 from engagement_stream.capture.changes import Changes
-from engagement_stream.capture.first_copy import EventCopy, after_content, copy_content
+from engagement_stream.capture.first_copy import NO_PACE, EventCopy, Pace, after_content, copy_content
 from engagement_stream.capture.opening import Opened
 from engagement_stream.capture.outgoing import Outgoing
 from engagement_stream.capture.pgoutput import Relation
@@ -67,6 +67,7 @@ class Streaming:
         self._records = Records(self._out, kafka)
         self._progress = opened.progress
         self._copy: EventCopy | None = None
+        self._pace: Pace | None = None
         self._asked = False
         self._committed_s = 0.0
         self._lag_told_s = 0.0
@@ -252,15 +253,15 @@ class Streaming:
 
     def _tell_phase(self) -> None:
         progress, copy = self._progress, self._progress.copy
-        self._status.detail(
-            phase="streaming" if copy is None else "copying events",
-            lsn=format_lsn(progress.end_lsn),
-            **(
-                {}
-                if copy is None
-                else {"copied_rows": copy.rows, "estimated_rows": self._opened.tables.estimated_events}
-            ),
-        )
+        pace: dict[str, int | None] = {}
+        if copy is not None:
+            now_s = time.monotonic()
+            self._pace = self._pace or Pace(copy.rows, now_s)
+            pace = self._pace.details(copy.rows, self._opened.tables.estimated_events, now_s)
+        elif self._pace is not None:
+            self._pace, pace = None, NO_PACE
+        phase = "streaming" if copy is None else "copying events"
+        self._status.detail(phase=phase, lsn=format_lsn(progress.end_lsn), **pace)
 
     def _tell_slot_lag(self, now_s: float) -> None:
         if now_s - self._lag_told_s < _SLOT_LAG_EVERY_S:

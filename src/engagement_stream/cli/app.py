@@ -9,6 +9,7 @@ from engagement_stream.cli import (
     config,
     doctor,
     generate,
+    rebuild,
     reference,
     stage,
     status,
@@ -36,6 +37,7 @@ app.command("api")(api.api)
 app.command("verify")(verify.verify)
 app.command("chaos")(chaos.chaos)
 app.command("doctor")(doctor.doctor)
+app.add_typer(rebuild.app, name="rebuild")
 app.add_typer(generate.app, name="generate")
 app.add_typer(bench.app, name="bench")
 app.add_typer(config.app, name="config")

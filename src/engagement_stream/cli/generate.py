@@ -60,7 +60,7 @@ def historical(
     historical_days: Annotated[int, typer.Option("--historical-days", help="Days back from now.", min=1)] = 7,
     rows: Annotated[int | None, typer.Option(help="Total number of events instead of 50,000 a day.", min=1)] = None,
 ) -> None:
-    """Write past days of traffic: nights and days, weekdays and weekends."""
+    """Write past days, or months, of traffic: nights and weekends, seasons, growth, content published meanwhile."""
     from engagement_stream.generate import historical as run
 
     end_with_the_supervisor()

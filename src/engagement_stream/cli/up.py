@@ -12,6 +12,7 @@ import httpx
 import typer
 from rich.console import Console
 
+from engagement_stream.cli.first_copy import CopyDisplay
 from engagement_stream.cli.options import DEFAULT_DATA_DIR, DataDir
 from engagement_stream.cli.preparation import preparation_display
 from engagement_stream.cli.stream import log_dir, stop_signal
@@ -69,6 +70,9 @@ def up(
                 _console.print(f"note: {note}")
             _tell_when_ready(port, started_s, stop)
             _tell_where(port, environment, logs)
+            first_copy = CopyDisplay(_console, port)
+            while watcher.is_alive() and first_copy.look():
+                watcher.join(1.0)
             watch_live(_console, port, watcher)
             _console.print("draining the stages ...")
             supervisor.stop()

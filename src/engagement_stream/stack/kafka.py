@@ -96,7 +96,9 @@ class KafkaServer(Server):
         report(Progress(self.name, "formatting its storage"))
         config = self._write_config(directory, logs=directory / "logs", controller_port=free_port())
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
-        argv = [*self._java(directory), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config)]
+        # With an equals sign: one id in 64 begins with a minus, and would be taken for an option.
+        argv = [*self._java(directory), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
+        argv += ["-c", str(config)]
         done = subprocess.run(
             argv, capture_output=True, check=False, cwd=directory, env=base_environment(), timeout=120
         )

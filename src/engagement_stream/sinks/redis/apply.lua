@@ -1,14 +1,17 @@
 #!lua
 -- Applies one batch of one partition and moves its fence, both or neither.
--- KEYS[1] the partition's position; ARGV: tag, prev, end, window_s, recent_events, payload (fold.py packs it).
+-- KEYS[1] the partition's position; ARGV: tag, prev, end, window_s, recent_events, payload (fold.py packs it), generation.
 -- Answers {verdict, fence}: OK applied; DUP applied before; TRIM applied up to the fence, send the rest;
--- GAP what lies before is missing here; TORN an earlier run broke off in the middle.
-local tag, prev, stop = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+-- GAP what lies before is missing here; TORN an earlier run broke off in the middle; MOVED a rebuild has put another
+-- generation here, with a fence of its own and another rule of what it passes over.
+local prev, stop = tonumber(ARGV[2]), tonumber(ARGV[3])
 local window_s, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local state = redis.call('HMGET', KEYS[1], 'fence', 'clock_us', 'applying')
+local state = redis.call('HMGET', KEYS[1], 'fence', 'clock_us', 'applying', 'generation')
 local fence = tonumber(state[1] or 0)
 if state[3] then return {'TORN', fence} end
+if (state[4] or '') ~= ARGV[7] then return {'MOVED', fence} end
+local tag = state[4] and ARGV[1] .. state[4] .. ':' or ARGV[1]
 if fence ~= prev then
   if fence >= stop then return {'DUP', fence} end
   if fence > prev then return {'TRIM', fence} end

@@ -5,13 +5,22 @@ on one node and one script may change them together. With the default prefix and
 
 `engagement:partitions`          set: numbers of the partitions that have ever been written
 `engagement:{3}:position`        hash: `fence` (next offset to apply), `clock_us` (latest commit time applied,
-                                 microseconds since 1970), `window_s`; `applying` only if a script broke off
+                                 microseconds since 1970), `window_s`; `applying` only if a script broke off.
+                                 After a rebuild out of PostgreSQL also `generation`, `rebuilt_lsn` (everything
+                                 committed before this LSN is in it, and is passed over when the log tells it),
+                                 `rebuilt_fence` (where it joined the log) and `rebuilt_totals`; `rebuilding` names
+                                 the generation that is being made
+
+Everything else belongs to a generation. The first has no name; `engagement:{3}:g1a2b3c4d:totals` is of another one.
+Scripts ask `position` for the present one in the same step in which they read or write.
+
 `engagement:{3}:totals`          hash, over the whole partition: `events`, `play`, `pause`, `finish`, `click`,
                                  `untyped` (NULL or unknown type), `ms` (sum of duration_ms), `timed` (events with
                                  a duration), `no_content` (events whose content_id is NULL: in no ranking),
                                  `future` (event_ts after commit, counted at commit), `dead_letters`
 `engagement:{3}:content:<id>`    hash: the same counters for one content, and `title`, `slug`, `content_type`
-                                 (empty: NULL) as of the latest event, whose position is `as_of`
+                                 (empty: NULL) as of the latest event, whose position is `as_of`; `rebuilt`: the
+                                 counters as a rebuild found them
 `engagement:{3}:users:<id>`      HyperLogLog of the content's users: PFCOUNT
 `engagement:{3}:recent:<id>`     sorted set, all scores 0, ordered by member: 16 hex digits of event time, 16 of the
                                  event id, then a JSON array (see `reader.RecentEvent`)
@@ -31,6 +40,11 @@ _BIAS_ID = 1 << 63
 def tag(prefix: str, partition: int) -> str:
     """What every key of the partition begins with."""
     return f"{prefix}:{{{partition}}}:"
+
+
+def generation_tag(prefix: str, partition: int, generation: str) -> str:
+    """What every key of one generation begins with; `generation` is empty for the first."""
+    return tag(prefix, partition) + (f"{generation}:" if generation else "")
 
 
 def position_key(prefix: str, partition: int) -> str:

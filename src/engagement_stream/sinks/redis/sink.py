@@ -2,7 +2,8 @@
 
 A batch carries `prev` and `end`, its place in the log. The script compares `prev` with the fence, so a lost answer, a
 retry, a worker that wakes up late and a Redis that lost data all end in a verdict instead of a wrong total:
-OK, DUP (applied before), TRIM (applied in part), GAP (what lies before is missing: go back to the fence).
+OK, DUP (applied before), TRIM (applied in part), GAP (what lies before is missing: go back to the fence), MOVED (a
+rebuild out of PostgreSQL took this partition's place: go to its fence, and pass over what it already counted).
 """
 
 import time
@@ -11,8 +12,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry as ClientRetry
 
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fatal, Reopen, Retry
@@ -21,6 +20,7 @@ from engagement_stream.observe.metrics import CLAMPED
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.base import Checkpoint, Gather, Receipt, Road, Slice
 from engagement_stream.sinks.decode import decode
+from engagement_stream.sinks.redis.client import blocking_client
 from engagement_stream.sinks.redis.errors import instruction, translated
 from engagement_stream.sinks.redis.fold import Folded, decode_event, fold
 from engagement_stream.sinks.redis.keys import partitions_key, position_key, tag
@@ -30,7 +30,16 @@ PIECE_RECORDS = 500
 """Records per script: some milliseconds of the server's one thread, and within what Lua's `unpack` takes."""
 
 _HINT_EVERY_S = 1.0
+_STATE = ("fence", "applying", "window_s", "generation", "rebuilt_lsn")
 _APPLY = files(__package__).joinpath("apply.lua").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a partition's state was made of: empty and 0, or a rebuild that counted all that was committed before."""
+
+    name: str
+    from_lsn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class RedisSink:
         self._client: redis.Redis | None = None
         self._road: Road | None = None
         self._script = ""
+        self._generations: dict[int, Generation] = {}
         self._hinted_s = 0.0
         self._warned: set[str] = set()
 
@@ -68,21 +78,23 @@ class RedisSink:
         begins, ends = road.begins_at(partitions), road.ends_at(partitions)
         crash_point("redis.before_fences")
         with translated():
-            client = self._connect()
+            client = blocking_client(self._settings)
             self._check(client)
             self._script = str(client.script_load(_APPLY))
             with client.pipeline(transaction=False) as pipe:
                 for partition in partitions:
-                    pipe.hmget(position_key(prefix, partition), "fence", "applying", "window_s")
+                    pipe.hmget(position_key(prefix, partition), *_STATE)
                 states = pipe.execute()
         crash_point("redis.after_fences")
         starts: dict[int, int] = {}
-        for partition, (fence, applying, window_s) in zip(partitions, states, strict=True):
+        self._generations = {}
+        for partition, (fence, applying, window_s, generation, rebuilt_lsn) in zip(partitions, states, strict=True):
             if applying is not None:
                 raise _torn(prefix, partition)
             starts[partition] = resume_at(
                 prefix, road.topic, partition, None if fence is None else int(fence), begins[partition], ends[partition]
             )
+            self._generations[partition] = Generation((generation or b"").decode(), int(rebuilt_lsn or 0))
             if window_s is not None and int(window_s) < self._window_s:
                 self._warn(f"the window was made longer: the ranking is whole again in {self._window_s // 60} minutes")
         with translated(), client.pipeline(transaction=False) as pipe:
@@ -120,6 +132,8 @@ class RedisSink:
                     todo.append(part.after(fence))
                 elif verdict == b"GAP":
                     raise Reopen(f"Redis stands at {fence} in {road.topic}[{part.partition}], we are at {part.prev}")
+                elif verdict == b"MOVED":
+                    raise Reopen(f"{road.topic}[{part.partition}] was rebuilt in Redis up to {fence}")
                 else:
                     raise _torn(self._settings.prefix, part.partition)
         self._hint(road, durable)
@@ -143,8 +157,9 @@ class RedisSink:
                 crash_point("redis.before_dead_letter")
                 road.dead_letter(read.letters)
                 crash_point("redis.after_dead_letter")
+            from_lsn = self._generations[part.partition].from_lsn
             folded = fold(
-                read.events,
+                [event for event in read.events if event.position[0] >= from_lsn] if from_lsn else read.events,
                 dead_letters=len(read.letters),
                 recent_events=self._settings.recent_events,
                 window_s=self._window_s,
@@ -168,6 +183,7 @@ class RedisSink:
                     self._window_s,
                     self._settings.recent_events,
                     piece.folded.payload,
+                    self._generations[part.partition].name,
                 )
             answers = pipe.execute(raise_on_error=False)
         crash_point("redis.after_script")
@@ -187,14 +203,6 @@ class RedisSink:
             except (Retry, Reopen):
                 return
 
-    def _connect(self) -> redis.Redis:
-        return redis.Redis.from_url(
-            self._settings.url.get_secret_value(),
-            socket_timeout=5.0,
-            socket_connect_timeout=5.0,
-            retry=ClientRetry(NoBackoff(), 0),  # the runner decides about waiting
-        )
-
     def _check(self, client: redis.Redis) -> None:
         try:
             told = client.info("everything")
@@ -213,5 +221,6 @@ class RedisSink:
 def _torn(prefix: str, partition: int) -> Fatal:
     return Fatal(
         f"a script broke off in the middle of a batch of partition {partition}: its totals in Redis are not right",
-        remedy=f"delete the keys {tag(prefix, partition)}* and restart the stage: the log is counted again",
+        remedy="run `engagement rebuild redis` and restart the stage; or, while the log holds everything, delete the "
+        f"keys {tag(prefix, partition)}* and restart the stage: the log is counted again",
     )

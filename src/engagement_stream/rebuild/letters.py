@@ -1,0 +1,106 @@
+"""Which events lie in the dead-letter queue instead of in Redis: a replay brings them, so a rebuild leaves them out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from confluent_kafka import KafkaException, Message, TopicPartition
+
+from engagement_stream.broker.consumer import consumer, read_range
+from engagement_stream.capture import pgoutput
+from engagement_stream.capture.tables import EVENTS
+from engagement_stream.errors import Retry
+from engagement_stream.model.position import SNAPSHOT_EVENT_INDEX
+from engagement_stream.settings import KafkaSettings
+
+_STAGES = frozenset({"capture", "enrich", "redis"})
+"""Those before Redis; letters of other sinks say nothing about it."""
+_TIMEOUT_S = 15.0
+
+
+class _Row(msgspec.Struct, gc=False):
+    id: int | None = None
+
+
+class _AnyEvent(msgspec.Struct, gc=False):
+    event_id: int | None = None
+    after: _Row | None = None
+
+
+_decode = msgspec.json.Decoder(_AnyEvent).decode
+
+
+@dataclass(slots=True)
+class Letters:
+    """`event_ids`: events to leave out. `of_redis`: partition -> offsets whose records Redis' own sink refused."""
+
+    event_ids: set[int] = field(default_factory=set)
+    of_redis: dict[int, set[int]] = field(default_factory=dict)
+    unknown: Counter[str] = field(default_factory=Counter)
+    """Stage -> letters that do not tell which event they are about."""
+
+    def counts_below(self, ends: Sequence[int]) -> list[int]:
+        """How many records of each partition Redis' sink refused before these offsets."""
+        return [sum(at < end for at in self.of_redis.get(partition, ())) for partition, end in enumerate(ends)]
+
+
+def read_letters(kafka: KafkaSettings, id_at: int) -> Letters:
+    """Every letter up to now. `id_at`: which column of engagement_events the id is. Raises Retry."""
+    letters = Letters()
+    for partition, begin in enumerate(_begins(kafka)):
+        for message in read_range(kafka, kafka.dlq_topic, partition, begin):
+            _take(letters, kafka, id_at, message)
+    return letters
+
+
+def _begins(kafka: KafkaSettings) -> list[int]:
+    reader = consumer(kafka, f"{kafka.prefix}-reader")
+    try:
+        return [
+            reader.get_watermark_offsets(TopicPartition(kafka.dlq_topic, partition), _TIMEOUT_S)[0]
+            for partition in range(kafka.partitions)
+        ]
+    except KafkaException as error:
+        raise Retry(f"Kafka does not tell where {kafka.dlq_topic} begins: {error.args[0].str()}") from error
+    finally:
+        reader.close()
+
+
+def _take(letters: Letters, kafka: KafkaSettings, id_at: int, message: Message) -> None:
+    name, value = message.key(), message.value()
+    parts = (name if isinstance(name, bytes) else b"").decode(errors="replace").rsplit("/", 2)
+    stage, _, topic = parts[0].partition("/")
+    if len(parts) != 3 or stage not in _STAGES or not (parts[1].isdigit() and parts[2].isdigit()):
+        return
+    partition, offset, data = int(parts[1]), int(parts[2]), value if isinstance(value, bytes) else b""
+    if stage == "redis" and topic == kafka.enriched_topic:
+        letters.of_redis.setdefault(partition, set()).add(offset)
+    if stage == "capture":
+        if topic != EVENTS or data[:1] in {b"U", b"D"}:
+            return  # a change of a delivered event, or of a content
+        event_id = offset if partition == SNAPSHOT_EVENT_INDEX else _captured_id(data, id_at)
+    else:
+        event_id = _event_id(data)
+    if event_id is None:
+        letters.unknown[stage] += 1
+    else:
+        letters.event_ids.add(event_id)
+
+
+def _event_id(value: bytes) -> int | None:
+    try:
+        found = _decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return found.event_id if found.after is None else found.after.id
+
+
+def _captured_id(message: bytes, id_at: int) -> int | None:
+    """Of what the server sent for an inserted row."""
+    try:
+        _, values = pgoutput.insert(message)
+        value = values[id_at]
+    except (ValueError, IndexError):  # cut, or of a table that looked different then
+        return None
+    return int(value) if isinstance(value, bytes) and value.isdigit() else None
