@@ -20,7 +20,7 @@ from engagement_stream.chaos.crew import Crew
 from engagement_stream.chaos.kinds import STAGES
 from engagement_stream.chaos.positions import Looker
 from engagement_stream.chaos.recovery import Watch
-from engagement_stream.chaos.world import ChaosWorld, Interrupted
+from engagement_stream.chaos.world import ChaosWorld, Interrupted, started_world
 from engagement_stream.errors import EngagementError
 from engagement_stream.generate import batch
 from engagement_stream.settings import Settings
@@ -45,11 +45,10 @@ class _Loss:
 
 def halt_everything(directory: Path, stop: threading.Event, tell: Callable[[str], None], report: Report) -> list[str]:
     """What did not go as it must, in sentences; nothing it started is left. Raises Interrupted."""
-    world = ChaosWorld(directory)
+    world = started_world(directory, report)
     crew: Crew | None = None
     watch: Watch | None = None
     try:
-        world.start(report)
         crew = Crew(world.environment(), directory, lambda _sentence: None)
         crew.start()
         watch = Watch(Looker(world.settings()))

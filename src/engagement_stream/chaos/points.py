@@ -85,7 +85,8 @@ def points_of(stage: str, points: frozenset[str]) -> list[str]:
         if stage in _ROOMS.get(room := point.partition(".")[0], (room,))
         and point not in FIRST_START | _SELDOM
         and "dead_letter" not in point
-        and not (point.startswith("transaction.") and "offsets" in point and stage == "capture")
+        and not (stage == "capture" and point.startswith("transaction.") and "offsets" in point)
+        and not (stage == "redis" and point.startswith("road.") and "committed" in point)  # it has fences instead
     )
 
 

@@ -16,7 +16,7 @@ from engagement_stream.chaos.result import Result, Struck
 from engagement_stream.chaos.stage_strikes import Skipped
 from engagement_stream.chaos.strikes import Strikes
 from engagement_stream.chaos.versions import versions
-from engagement_stream.chaos.world import ChaosWorld, Interrupted
+from engagement_stream.chaos.world import ChaosWorld, Interrupted, started_world
 from engagement_stream.errors import ConfigurationError, EngagementError
 from engagement_stream.generate import historical
 from engagement_stream.stack.part import Report as Preparation
@@ -60,11 +60,10 @@ class ChaosRun:
     def run(self, preparation: Preparation = silent, progress: Progress = lambda _s, _n: None) -> Result:
         """Raises Interrupted, and EngagementError when the world could not be made."""
         began_s = time.monotonic()
-        world = ChaosWorld(self._directory)
+        world = started_world(self._directory, preparation)
         crew: Crew | None = None
         watch: Watch | None = None
         try:
-            world.start(preparation)
             historical(world.postgres.database_url, 1, total_rows=_HISTORY_ROWS, seed=self._plan.seed)
             crew = Crew(world.environment(), self._directory, self._log)
             crew.start(self._plan.first_crash)

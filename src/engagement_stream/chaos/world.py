@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from engagement_stream.chaos.proxy import Proxy
-from engagement_stream.errors import EngagementError
+from engagement_stream.errors import ConfigurationError, EngagementError
 from engagement_stream.settings import Settings
 from engagement_stream.stack.bigquery import BigQueryServer
 from engagement_stream.stack.kafka import KafkaServer
@@ -26,6 +27,9 @@ _STARTS = 3
 """How often a server is started before it counts as dead: on a busy machine the first try may take too long."""
 
 
+_BETWEEN_STARTS_S = 2.0
+
+
 class Interrupted(Exception):
     """A person pressed Ctrl-C: everything was stopped, nothing was verified."""
 
@@ -37,7 +41,7 @@ class ChaosWorld:
         self.directory = directory
         ports = _distinct_ports()
         kafka_listener = next(ports)
-        kafka_proxy = Proxy(kafka_listener)
+        kafka_proxy = Proxy(kafka_listener, next(ports))
         self.postgres = PostgresServer(directory / "postgres", next(ports))
         self.kafka = KafkaServer(directory / "kafka", next(ports), proxied=(kafka_listener, kafka_proxy.port))
         self.valkey = ValkeyServer(directory / "valkey", next(ports))
@@ -51,11 +55,14 @@ class ChaosWorld:
             "receiver": self.receiver,
         }
         self.proxies: dict[str, tuple[Proxy, ...]] = {
-            "postgres": (Proxy(self.postgres.port),),
+            "postgres": (Proxy(self.postgres.port, next(ports)),),
             "kafka": (kafka_proxy,),
-            "valkey": (Proxy(self.valkey.port),),
-            "bigquery-server": (Proxy(self.bigquery.port), Proxy(self.bigquery.grpc_port)),
-            "receiver": (Proxy(self.receiver.port),),
+            "valkey": (Proxy(self.valkey.port, next(ports)),),
+            "bigquery-server": (
+                Proxy(self.bigquery.port, next(ports)),
+                Proxy(self.bigquery.grpc_port, next(ports)),
+            ),
+            "receiver": (Proxy(self.receiver.port, next(ports)),),
         }
         self.locks = {name: threading.Lock() for name in self.servers}
         """Whoever breaks a server holds its lock: one fault at a time."""
@@ -79,6 +86,7 @@ class ChaosWorld:
             except EngagementError:
                 if not left:
                     raise
+                time.sleep(_BETWEEN_STARTS_S)
         return None
 
     def stop(self) -> None:
@@ -114,6 +122,21 @@ class ChaosWorld:
     def settings(self) -> Settings:
         """As a process with `direct` would have them; nothing of a person's own settings gets in."""
         return settings_of(self.direct())
+
+
+def started_world(directory: Path, report: Report = silent) -> ChaosWorld:
+    """A world that runs. Chosen ports are only free until somebody else takes one: then others are chosen."""
+    for left in reversed(range(_STARTS)):
+        world = ChaosWorld(directory)
+        try:
+            world.start(report)
+        except BaseException as error:
+            world.stop()
+            if not left or not isinstance(error, ConfigurationError):
+                raise
+        else:
+            return world
+    raise AssertionError("the last try raises")
 
 
 def _distinct_ports() -> Iterator[int]:
