@@ -6,7 +6,7 @@ import math
 import platform
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,7 @@ from benchmarks.enriching import OurEnrich, PeerEnrich
 from benchmarks.measuring import measure, middle
 from benchmarks.packages import debezium_classpath, peers_python
 from benchmarks.table import table
+from benchmarks.whole import OurWhole, PeerWhole
 from engagement_stream.bench.rig import Rig
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -47,20 +48,7 @@ def compare(
             enriched = _enrich(rig, directory, python, captured, rows)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    text = "\n\n".join(
-        [
-            f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {_machine()}; {rows:,} rows, medians of {rounds} rounds.",
-            "### PostgreSQL to Kafka",
-            table([middle(runs) for runs in capture]),
-            "### Raw topic to enriched topic",
-            table([middle(runs) for runs in enriched]),
-        ]
-    )
-    tell(text)
-    if report is not None:
-        report.with_suffix(".md").write_text(text + "\n")
-        raw = {"capture": capture, "enrich": enriched}
-        report.with_suffix(".json").write_text(json.dumps(msgspec.to_builtins(raw), indent=1) + "\n")
+    _tell_all({"PostgreSQL to Kafka": capture, "Raw topic to enriched topic": enriched}, rows, rounds, report)
 
 
 def _capture(
@@ -75,10 +63,7 @@ def _capture(
     for one in everybody:
         tell(f"preparing {one.name} ...")
         one.prepare()
-    tell(f"writing {rows:,} rows ...")
-    writer = rig.generate("historical", "--historical-days", "7", "--rows", str(rows))
-    if writer.wait(900) != 0:
-        raise RuntimeError("the generator failed")
+    _write_rows(rig, rows)
     found: list[list[Figure]] = [[], [], []]
     for number in numbers:
         pair: Sequence[tuple[int, Contender]] = [(0, ours[number]), (1, debezium[number])]
@@ -94,10 +79,11 @@ def _capture(
 def _enrich(rig: Rig, directory: Path, python: Path, captured: list[OurCapture], rows: int) -> list[list[Figure]]:
     found: list[list[Figure]] = [[], [], []]
     for number, source in enumerate(captured):
+        topics = (source.topic, source.content_topic)
         contenders: list[tuple[int, Contender]] = [
             (0, OurEnrich(rig, directory, source)),
-            (1, PeerEnrich("Quix Streams 3.28, exactly once", "quix.py", python, rig, directory, source, number)),
-            (2, PeerEnrich("Faust 0.15, exactly once", "faust_job.py", python, rig, directory, source, number)),
+            (1, PeerEnrich("Quix Streams 3.28, exactly once", "quix.py", python, rig, directory, topics, number)),
+            (2, PeerEnrich("Faust 0.15, exactly once", "faust_job.py", python, rig, directory, topics, number)),
         ]
         for place, contender in contenders if number % 2 else reversed(contenders):
             contender.prepare()
@@ -106,6 +92,56 @@ def _enrich(rig: Rig, directory: Path, python: Path, captured: list[OurCapture],
             except RuntimeError as error:
                 tell(f"  {contender.name} cannot do it: {error}")
     return [runs for runs in found if runs]
+
+
+@app.command()
+def whole(
+    rows: Annotated[int, typer.Option(help="Backlog that each side works off.", min=50_000)] = 300_000,
+    rounds: Annotated[int, typer.Option(help="Runs of each; medians are told.", min=1)] = 3,
+    report: Annotated[Path | None, typer.Option(help="Write the table (.md) and every figure (.json) here.")] = None,
+) -> None:
+    """PostgreSQL to Redis, all processes at once, beside Debezium with Quix Streams and its Redis sink."""
+    classpath, python = debezium_classpath(tell), peers_python(tell)
+    directory = Path(tempfile.mkdtemp(prefix="engagement-compare-"))
+    found: list[list[Figure]] = [[], []]
+    try:
+        with Rig(tell) as rig:
+            numbers = range(rounds + 1)
+            captured = [OurCapture(rig, directory, number) for number in numbers]
+            sides: list[list[Contender]] = [[OurWhole(rig, directory, source) for source in captured], []]
+            for number in numbers:
+                debezium = Debezium(rig, directory, number, classpath)
+                # The peers' job reads contents out of our topic: theirs would not be whole before it starts.
+                topics = (debezium.topic, captured[0].content_topic)
+                enrich = PeerEnrich("Quix Streams", "quix.py", python, rig, directory, topics, number)
+                sides[1].append(PeerWhole(debezium, enrich, python, rig, number))
+            for contender in (*sides[0], *sides[1]):
+                tell(f"preparing {contender.name} ...")
+                contender.prepare()
+            _write_rows(rig, rows)
+            for number in numbers:
+                for place in (0, 1) if number % 2 == 0 else (1, 0):
+                    _round(rig, sides[place][number], rows, found[place], number)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    _tell_all({"PostgreSQL to Redis": found}, rows, rounds, report)
+
+
+def _write_rows(rig: Rig, rows: int) -> None:
+    tell(f"writing {rows:,} rows ...")
+    writer = rig.generate("historical", "--historical-days", "7", "--rows", str(rows))
+    if writer.wait(900) != 0:
+        raise RuntimeError("the generator failed")
+
+
+def _tell_all(parts: Mapping[str, list[list[Figure]]], rows: int, rounds: int, report: Path | None) -> None:
+    text = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {_machine()}; {rows:,} rows, medians of {rounds} rounds."
+    for title, runs in parts.items():
+        text += f"\n\n### {title}\n\n" + table([middle(each) for each in runs if each])
+    tell(text)
+    if report is not None:
+        report.with_suffix(".md").write_text(text + "\n")
+        report.with_suffix(".json").write_text(json.dumps(msgspec.to_builtins(parts), indent=1) + "\n")
 
 
 def _round(rig: Rig, contender: Contender, rows: int, found: list[Figure], number: int) -> None:

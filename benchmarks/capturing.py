@@ -19,6 +19,7 @@ class OurCapture:
 
     def __init__(self, rig: Rig, directory: Path, serial: int) -> None:
         self.prefix = f"ours{serial}"
+        self.content_topic = f"{self.prefix}-content"
         self.topic = f"{self.prefix}-events"
         self.environment = {
             **rig.environment,

@@ -41,28 +41,30 @@ class OurEnrich:
 
 
 class PeerEnrich:
-    """A job of `jobs/`, run by the peers' Python; the join is a dictionary that it reads before it starts."""
+    """A job of `jobs/`, run by the peers' Python; the join is a dictionary that it reads before it starts.
+
+    `topics`: events, and content in one partition.
+    """
 
     def __init__(
-        self, name: str, job: str, python: Path, rig: Rig, directory: Path, captured: OurCapture, serial: int
+        self, name: str, job: str, python: Path, rig: Rig, directory: Path, topics: tuple[str, str], serial: int
     ) -> None:
         self.name = name
         self._python, self._job = python, _JOBS / job
-        self._captured = captured
+        self._events, self._content = topics
         self._group = f"{self._job.stem}-{serial}"
-        self._output = f"{self._group}-enriched"
+        self.output = f"{self._group}-enriched"
         self._home = directory / self._group
         self._broker = rig.settings.kafka.bootstrap_servers
         self._offsets = Offsets(self._broker)
         self._process: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
-        self._offsets.make(self._output)
+        self._offsets.ensure(self.output)
 
     def start(self) -> None:
         self._home.mkdir(exist_ok=True)
-        captured = self._captured
-        argv = [self._broker, self._group, captured.topic, f"{captured.prefix}-content", self._output]
+        argv = [self._broker, self._group, self._events, self._content, self.output]
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self._python), str(self._job), *argv], cwd=self._home, stdout=log, stderr=log
@@ -72,7 +74,7 @@ class PeerEnrich:
         assert self._process is not None
         if self._process.poll() is not None:
             raise RuntimeError(f"{self.name} ended: {(self._home / 'log').read_text(errors='replace')[-1500:]}")
-        return self._offsets.of_group(self._group, self._captured.topic)
+        return self._offsets.of_group(self._group, self._events)
 
     def pids(self) -> list[int]:
         assert self._process is not None

@@ -32,7 +32,9 @@ class Offsets:
             return 0
         return sum(max(part.offset, 0) for part in found.topic_partitions)
 
-    def make(self, topic: str) -> None:
-        """A plain topic for a peer's output."""
+    def ensure(self, topic: str) -> None:
+        """A plain topic for a peer's output, unless it is there."""
+        if topic in self._admin.list_topics(timeout=10).topics:
+            return
         for future in self._admin.create_topics([NewTopic(topic, self._partitions, 1)]).values():
             future.result()

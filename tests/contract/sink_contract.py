@@ -12,10 +12,10 @@ from typing import Protocol
 
 import pytest
 
+from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.errors import EngagementError, Reopen, Retry
 from engagement_stream.sinks.base import Sink, Slice
 from tests.fixtures.engagements import record, watermark
-from tests.fixtures.proxy import Proxy
 from tests.fixtures.road import MemoryLog, MemoryRoad
 
 POISON = b'{"v":1,"event_id":"not a number"}'

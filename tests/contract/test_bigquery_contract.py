@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.settings import BigQuerySettings
 from engagement_stream.sinks.bigquery import BigQuerySink
 from engagement_stream.stack.bigquery import BigQueryServer
 from tests.contract.sink_contract import SinkContract
 from tests.fixtures.bigquery import Proxies, delivered, proxied
-from tests.fixtures.proxy import Proxy
 
 
 class BigQueryCase:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
+from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.settings import HttpSettings
 from engagement_stream.sinks.http import HttpSink
 from engagement_stream.stack.receiver import ReceiverServer
 from tests.contract.sink_contract import SinkContract
 from tests.fixtures.http import overlapping
-from tests.fixtures.proxy import Proxy
 
 
 class HttpCase:

@@ -7,11 +7,11 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.redis import RedisSink
 from engagement_stream.stack.valkey import ValkeyServer
 from tests.contract.sink_contract import SinkContract
-from tests.fixtures.proxy import Proxy
 
 
 class RedisCase:

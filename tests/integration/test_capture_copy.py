@@ -24,6 +24,9 @@ def test_rows_before_and_after_the_start_arrive_once(
         )
         with capture(postgres_settings, kafka_settings) as process:
             process.wait_for_phase("streaming")
+            report = process.status()
+            assert report is not None
+            assert report.details.get("copied_rows") is None  # the copy is over
             source.execute(
                 "insert into engagement_events (content_id, event_type, event_ts, duration_ms)"
                 " select %s, 'play', now(), g from generate_series(1001, 1500) g",

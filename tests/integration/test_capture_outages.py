@@ -54,6 +54,26 @@ def test_kafka_that_stops_or_dies_costs_and_repeats_nothing(
         assert_exactly_once(source, kafka_settings)
 
 
+def test_wal_that_piles_up_while_kafka_is_away_is_told(
+    postgres_settings: PostgresSettings, kafka_settings: KafkaSettings
+) -> None:
+    """It fills the source's disk just then; and the look is no session that a successor would take for a twin."""
+    with psycopg.connect(postgres_settings.database_url.get_secret_value(), autocommit=True) as source:
+        source.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", (postgres_settings.slot,))
+        source.execute("select pg_logical_emit_message(false, 'filling', repeat('x', 1000000))")
+        away = kafka_settings.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+        with capture(postgres_settings, away) as process:
+
+            def told() -> bool:
+                report = process.status()
+                return report is not None and int(report.details.get("slot_lag_bytes") or 0) >= 1_000_000
+
+            wait_until(told, 60, "the slot's WAL is told")
+            assert process.wait_for_state("waiting").details["slot_wal_status"] == "reserved"
+            names = source.execute("select application_name from pg_stat_activity").fetchall()
+            assert not any(name.startswith("engagement-capture:") for (name,) in names)
+
+
 def test_the_transaction_that_blocks_the_slot_is_named(
     postgres_settings: PostgresSettings, kafka_settings: KafkaSettings
 ) -> None:

@@ -21,7 +21,7 @@ from engagement_stream.observe.status import StageStatus
 from engagement_stream.settings import KafkaSettings, RedisSettings
 from engagement_stream.sinks.redis import RedisSink
 from engagement_stream.sinks.redis.fold import RedisEvent, decode_event
-from engagement_stream.sinks.redis.keys import replays_key
+from engagement_stream.sinks.redis.keys import position_key
 from engagement_stream.sinks.runner import SinkStage
 from tests.fixtures.dead_letters import operating
 from tests.fixtures.http import EnrichedTopic, engagement
@@ -107,7 +107,7 @@ def test_what_an_earlier_release_refused_is_counted_once_after_its_replay(
         redis_process(redis_settings, kafka_settings),
         redis.Redis.from_url(redis_settings.url.get_secret_value(), decode_responses=True) as client,
     ):
-        wait_until(lambda: client.hget(replays_key("engagement", 1), "fence"), 60.0, "the replays are counted")
+        wait_until(lambda: client.hget(position_key("engagement", 1), "replays_fence"), 60.0, "the replays are counted")
         wait_until(lambda: found(client, 1).totals["events"] >= 20, 60.0, "every event is counted")
         held = found(client, 1)
     # The replays come last: the same events, another order.

@@ -82,6 +82,27 @@ def test_past_days_have_days_and_nights_and_end_now(database_url: str) -> None:
     assert evening > 5 * night
 
 
+def test_months_have_content_that_was_published_meanwhile(database_url: str) -> None:
+    """Nothing is used before it is out, new items come all the time, and the last weeks are busier than the first."""
+    report = generate.historical(database_url, 400, total_rows=30_000, seed=1)
+    assert report.rows == _rows(database_url) == 30_000
+    first, last = _one(
+        database_url,
+        """select count(*) filter (where event_ts < now() - interval '350 days'),
+                  count(*) filter (where event_ts > now() - interval '50 days') from engagement_events""",
+    )
+    assert last > 1.25 * first
+    # An event may be hours late in reaching us, never early.
+    early = "select count(*) from engagement_events e join content c on c.id = e.content_id where event_ts < publish_ts"
+    assert _one(database_url, early + " - interval '1 day'") == 0
+    months = _one(
+        database_url,
+        """select count(distinct date_trunc('month', publish_ts)) from content
+            where publish_ts > now() - interval '360 days'""",
+    )
+    assert months >= 11
+
+
 def test_two_that_start_at_once_share_the_content(database_url: str) -> None:
     """Neither fails, and no item is there twice."""
     with ThreadPoolExecutor(4) as pool:

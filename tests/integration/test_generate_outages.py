@@ -117,14 +117,16 @@ def test_a_commit_that_never_arrived_is_made_good(database_url: str) -> None:
     assert _rows(database_url) == 35_000
 
 
-@pytest.mark.parametrize(
-    ("step", "rows"), [("before_copy", 10_000), ("before_commit", 10_000), ("after_commit", 20_000)]
-)
-def test_a_killed_batch_leaves_whole_transactions(database_url: str, step: str, rows: int) -> None:
+KILLED_AT = {"generate.before_copy": 10_000, "generate.before_commit": 10_000, "generate.after_commit": 20_000}
+"""Crash point -> rows that are there afterwards."""
+
+
+@pytest.mark.parametrize(("crash_at", "rows"), KILLED_AT.items())
+def test_a_killed_batch_leaves_whole_transactions(database_url: str, crash_at: str, rows: int) -> None:
     """SIGKILL in its second block: the block is there as a whole or not at all."""
     done = subprocess.run(
         [sys.executable, "-c", f"from engagement_stream import generate; generate.batch({database_url!r}, 30_000)"],
-        env={**os.environ, "ENGAGEMENT_CRASH_AT": f"generate.{step}:2"},
+        env={**os.environ, "ENGAGEMENT_CRASH_AT": f"{crash_at}:2"},
         timeout=60,
     )
     assert done.returncode == -SIGKILL

@@ -1,12 +1,6 @@
-"""The HTTP sink is killed at every step of its protocol; what comes after it must finish what it began.
-
-A member that was killed stays in its consumer group until its session is over (20 s), so all cases wait together.
-"""
+"""The HTTP sink is killed at every step of its protocol; what comes after it must finish what it began."""
 
 import signal
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,26 +8,40 @@ import pytest
 from pydantic import SecretStr
 
 from engagement_stream.settings import HttpSettings, KafkaSettings
-from engagement_stream.stack.kafka import KafkaServer
-from engagement_stream.stack.ports import free_port
 from engagement_stream.stack.receiver import HoldAnswer, ReceiverServer, Reject
 from tests.fixtures.http import EnrichedTopic, HttpProcess, dead_letters, engagement, overlapping
-from tests.fixtures.stack import running, unique
 from tests.fixtures.waiting import wait_until
 
-EVENTS = 240
-POISON = "101"
-PLAIN = ("http.before_commit:2", "http.after_commit", "http.before_send:3", "http.after_answer", "http.after_answer:6")
-WITH_POISON = ("http.before_dead_letter", "http.after_dead_letter", "http.before_commit:6")
+POISON = "11"
+OPENING = ["road.before_bounds", "road.after_bounds", "road.before_committed", "road.after_committed"]
+SENDING = [
+    "http.before_commit",
+    "road.before_commit",
+    "road.after_commit",
+    "http.after_commit",
+    "http.before_read",
+    "http.after_read",
+    "http.before_send",
+    "http.after_answer",
+    "http.before_commit:2",
+    "http.after_commit:2",
+    "http.before_send:3",
+    "http.after_answer:3",
+]
+REFUSED = ["http.before_dead_letter", "road.before_dead_letter", "road.after_dead_letter", "http.after_dead_letter"]
+"""Each meets the refused event again, until one moves the position past it."""
+KILLED_AT = [*OPENING, *SENDING, *REFUSED]
 
 
 @dataclass
 class World:
-    """A topic and a receiver of one case's own."""
+    """A topic of two partitions, a receiver, and how many events there are."""
 
     kafka: KafkaSettings
     receiver: ReceiverServer
     log: Path
+    topic: EnrichedTopic
+    events: int = 0
 
     def http(self, batch_size: int) -> HttpSettings:
         """Settings of one process's life."""
@@ -41,73 +49,49 @@ class World:
             url=SecretStr(self.receiver.url), secret=SecretStr(self.receiver.secret), batch_size=batch_size, timeout_s=5
         )
 
+    def put(self, count: int) -> None:
+        self.topic.put(engagement(n, content=n % 9) for n in range(self.events, self.events + count))
+        self.events += count
+
 
 @pytest.fixture
-def worlds(kafka_server: KafkaServer, stack_dir: Path, tmp_path: Path) -> Iterator[list[World]]:
-    """One for each case, two partitions each."""
-    with ExitStack() as stack:
-        made = []
-        for number in range(len(PLAIN) + len(WITH_POISON) + 1):
-            prefix = unique("c")
-            kafka = KafkaSettings(
-                bootstrap_servers=kafka_server.bootstrap_servers,
-                events_topic=f"{prefix}-events",
-                prefix=prefix,
-                partitions=2,
-            )
-            server = stack.enter_context(running(ReceiverServer(stack_dir / unique("receiver"), free_port())))
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            made.append(World(kafka, server, folder / "log"))
-            EnrichedTopic(kafka).put(engagement(n, content=n % 9) for n in range(EVENTS))
-        yield made
+def world(kafka_settings: KafkaSettings, receiver: ReceiverServer, tmp_path: Path) -> World:
+    kafka = kafka_settings.model_copy(update={"partitions": 2})
+    return World(kafka, receiver, tmp_path / "log", EnrichedTopic(kafka))
 
 
-def _killed_then_finished(world: World, crash_at: str, *, expected: int) -> None:
-    with HttpProcess(world.http(10), world.kafka, world.log, crash_at) as first:
-        wait_until(first.ended, 60, f"{crash_at} is reached")
-        assert first.died_at_its_crash_point(), world.log.read_text()
-    with HttpProcess(world.http(7), world.kafka, world.log):
-        wait_until(lambda: world.receiver.stats().events == expected, 60, f"{crash_at}: all events arrive")
+def test_killed_at_every_step_the_next_process_repeats_only_what_was_frozen(world: World) -> None:
+    """Every event arrives; a repeat has the same key and the same bytes, though BATCH_SIZE changes with each life."""
+    world.receiver.fail(Reject(status=400, times=0, event_id=POISON, text="no such thing"))
+    # The refused event comes with the first records: it waits there until the last lives reach it.
+    for number, crash_at in enumerate([*OPENING, *REFUSED, *SENDING]):
+        world.put(80)
+        with HttpProcess(world.http(10 - number % 4), world.kafka, world.log, crash_at, STAGE_WORKER="0") as process:
+            wait_until(process.ended, 60, f"{crash_at} is reached")
+            assert process.died_at_its_crash_point(), (crash_at, world.log.read_text())
+    with HttpProcess(world.http(7), world.kafka, world.log, STAGE_WORKER="0"):
+        wait_until(lambda: world.receiver.stats().events == world.events - 1, 60, "all events arrive")
+    stats = world.receiver.stats(thorough=True)
+    assert (stats.events, stats.differing_events, stats.disorder) == (world.events - 1, 0, 0)
+    assert overlapping(world.receiver.requests()) == []
+    letters = dead_letters(world.kafka)
+    assert len({name for name, _, _ in letters}) == 1
+    assert b'"event_id":11,' in letters[0][2]
+    assert letters[0][1]["reason"] == "refused"
 
 
-def test_killed_at_any_step_the_next_process_repeats_only_what_was_frozen(worlds: list[World]) -> None:
-    """Every event arrives; a repeat has the same key and the same bytes, though BATCH_SIZE has changed meanwhile."""
-    plain, poisoned, hung = worlds[: len(PLAIN)], worlds[len(PLAIN) : -1], worlds[-1]
-    for world in poisoned:
-        world.receiver.fail(Reject(status=400, times=0, event_id=POISON, text="no such thing"))
-    hung.receiver.fail(HoldAnswer(seconds=2))
-    with ThreadPoolExecutor(len(worlds)) as together:
-        cases = [
-            together.submit(_killed_then_finished, *pair, expected=EVENTS) for pair in zip(plain, PLAIN, strict=True)
-        ]
-        cases += [
-            together.submit(_killed_then_finished, *pair, expected=EVENTS - 1)
-            for pair in zip(poisoned, WITH_POISON, strict=True)
-        ]
-        cases.append(together.submit(_frozen_then_woken, hung))
-        for case in cases:
-            case.result()
-    for world, at in zip([*plain, hung], [*PLAIN, "frozen twin"], strict=True):
-        stats = world.receiver.stats(thorough=True)
-        assert (stats.events, stats.differing_events, stats.disorder) == (EVENTS, 0, 0), at
-        assert overlapping(world.receiver.requests()) == [], at
-    for world, at in zip(poisoned, WITH_POISON, strict=True):
-        stats = world.receiver.stats(thorough=True)
-        assert (stats.events, stats.differing_events, stats.disorder) == (EVENTS - 1, 0, 0), at
-        letters = dead_letters(world.kafka)
-        assert len({name for name, _, _ in letters}) == 1, at
-        assert b'"event_id":101,' in letters[0][2], at
-        assert letters[0][1]["reason"] == "refused", at
-
-
-def _frozen_then_woken(world: World) -> None:
-    """SIGSTOP beyond the session, a successor takes over, SIGCONT: the twin sends nothing its successor did not."""
-    with HttpProcess(world.http(10), world.kafka, world.log, "") as first:
+def test_a_frozen_process_that_wakes_up_sends_nothing_its_successor_did_not(world: World) -> None:
+    """SIGSTOP beyond the session, a successor takes over, SIGCONT."""
+    world.receiver.fail(HoldAnswer(seconds=2))
+    world.put(240)
+    with HttpProcess(world.http(10), world.kafka, world.log) as first:
         wait_until(lambda: world.receiver.stats().events > 0, 60, "the first process waits for an answer")
         first.signal(signal.SIGSTOP)
         with HttpProcess(world.http(7), world.kafka, world.log):
-            wait_until(lambda: world.receiver.stats().events == EVENTS, 60, "the successor finishes")
+            wait_until(lambda: world.receiver.stats().events == world.events, 60, "the successor finishes")
             first.signal(signal.SIGCONT)
             first.signal(signal.SIGTERM)
             wait_until(first.ended, 30, "the twin ends")
+    stats = world.receiver.stats(thorough=True)
+    assert (stats.events, stats.differing_events, stats.disorder) == (world.events, 0, 0)
+    assert overlapping(world.receiver.requests()) == []

@@ -1,9 +1,6 @@
 """The Redis sink when the server does what servers do: die, forget, fill up; and when a stranger interferes."""
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +8,17 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.errors import Fatal, Reopen, Retry
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.redis import RedisSink
 from engagement_stream.stack.ports import free_port
 from engagement_stream.stack.valkey import ValkeyServer
+from tests.contract.sink_contract import POISON
 from tests.fixtures.engagements import COMMIT_TS_US, content_id, record
-from tests.fixtures.proxy import Proxy
 from tests.fixtures.redis_model import folded, found
 from tests.fixtures.road import MemoryLog
+from tests.fixtures.sink_worker import load_log, save_log, start
 from tests.fixtures.stack import running, unique
 
 
@@ -222,31 +221,32 @@ def test_late_commits_around_the_window_s_edge_are_in_or_out_by_their_bucket(
     sink.close()
 
 
-_DIES = """
-import os, sys
-from pydantic import SecretStr
-from engagement_stream.settings import RedisSettings
-from tests.integration.test_redis_sink import deliver, filled
-from engagement_stream.sinks.redis import RedisSink
-deliver(RedisSink(RedisSettings(url=SecretStr(sys.argv[1]))), filled(1_200))
-"""
-
-
-@pytest.mark.parametrize("step", ["redis.before_open", "redis.after_open", "redis.before_script", "redis.after_script"])
-def test_a_process_killed_at_any_step_loses_and_doubles_nothing(
-    redis_settings: RedisSettings, client: redis.Redis, step: str
-) -> None:
-    """The next one goes on from the fence."""
-    root = Path(__file__).parents[2]
-    process = subprocess.run(
-        [sys.executable, "-c", _DIES, redis_settings.url.get_secret_value()],
-        env=os.environ | {"ENGAGEMENT_CRASH_AT": step, "PYTHONPATH": f"{root}:{root / 'src'}"},
-        cwd=root,
-        timeout=60,
+KILLED_AT = [
+    f"redis.{when}"
+    for when in (
+        "before_fences",
+        "after_fences",
+        "after_window",
+        "before_dead_letter",
+        "after_dead_letter",
+        "before_script",
+        "after_script",
     )
-    assert process.returncode == -signal.SIGKILL
-    log = filled(1_200)
-    sink = RedisSink(redis_settings)
-    deliver(sink, log)
+]
+
+
+def test_a_process_killed_at_every_step_loses_and_doubles_nothing(
+    redis_settings: RedisSettings, client: redis.Redis, tmp_path: Path
+) -> None:
+    """One life after the other goes on from the fence; the refused records are in the dead letters, too."""
+    log = filled(100)
+    for crash_at in [*KILLED_AT, ""]:
+        event = log.ends[0]  # larger than any before
+        log.append(0, [record(event, content=event % 7), POISON, record(event + 1, content=3)])
+        save_log(tmp_path, log)
+        with start(tmp_path, redis_settings, crash_at) as process:
+            ended = process.wait(60)
+        assert ended == (-signal.SIGKILL if crash_at else 0), (crash_at, (tmp_path / "output").read_text())
     assert right(client, log, redis_settings)
-    sink.close()
+    poisoned = [f"redis/{log.topic}/0/{offset}".encode() for offset, value in log.records[0] if value == POISON]
+    assert sorted(load_log(tmp_path).letters) == sorted(poisoned)

@@ -174,6 +174,18 @@ def test_waiting_is_visible(road: Road) -> None:
         arrives(store, road)
 
 
+@pytest.mark.parametrize("where", ["trouble", "trouble_at_opening"])
+def test_what_waits_during_an_outage_is_counted(road: Road, where: str) -> None:
+    """The lag grows while the receiver is away, whether it went away before the sink was open or after."""
+    sink = MemorySink(Store())
+    setattr(sink, where, [Retry("the receiver is away", after_s=30.0)])
+    road.put(60)
+    with working(road.kafka, sink) as worker:
+        wait_until(lambda: int(worker.status.report().details.get("lag_records") or 0) >= 60, 30, "the lag is told")
+        assert (REGISTRY.get_sample_value("engagement_lag_seconds", {"stage": "memory"}) or 0) > 0
+        sink.trouble = []
+
+
 def test_a_sink_that_cannot_open_is_tried_again(road: Road) -> None:
     """Nothing is fetched before."""
     store = Store()

@@ -63,6 +63,30 @@ def test_stopping_leaves_no_process(tmp_path: Path) -> None:
     assert told == []
 
 
+def test_a_successor_takes_the_place_of_a_process_that_lives_on(tmp_path: Path) -> None:
+    """As when a host is cut off: the former one is left to itself, the new one is looked after."""
+    with _watched([_stage("enrich", tmp_path / "log")]) as (supervisor, _):
+        pid = supervisor.pids()["enrich"]
+        former = supervisor.succeed(_stage("enrich", tmp_path / "log"))
+        assert former is not None
+        wait_until(lambda: supervisor.pids().get("enrich") not in {None, pid}, 20.0, "the successor")
+        assert (former.pid, former.poll()) == (pid, None)
+        former.kill()
+        former.wait()
+
+
+def test_programs_come_and_go_while_others_run(tmp_path: Path) -> None:
+    """One more worker, one less; who is gone is not started again."""
+    with _watched([_stage("enrich", tmp_path / "log")]) as (supervisor, _):
+        before = supervisor.pids()["enrich"]
+        supervisor.add(_stage("redis", tmp_path / "redis"))
+        wait_until(lambda: "redis" in supervisor.pids(), 20.0, "the new one")
+        family = psutil.Process(supervisor.pids()["redis"])
+        supervisor.remove("redis")
+        assert not family.is_running()
+        assert supervisor.pids() == {"enrich": before}
+
+
 def test_stages_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     """However the supervisor dies, nothing goes on without it."""
     code = (

@@ -36,6 +36,14 @@ def test_nights_are_quiet_and_weekends_are_not() -> None:
     assert all(load(MONDAY_US + step) > 0 for step in range(0, 7 * DAY_US, 977_000_000))
 
 
+def test_months_grow_and_have_seasons() -> None:
+    """A year has more than the one before; July less than the Januaries on both sides would make one expect."""
+    weeks = [sum(load(MONDAY_US + (7 * week + day) * DAY_US) for day in range(7)) for week in range(120)]
+    assert sum(weeks[52:104]) > 1.4 * sum(weeks[:52])
+    january, july, next_january = weeks[16], weeks[42], weeks[68]
+    assert july < 0.9 * (january * next_january) ** 0.5
+
+
 @given(
     rate_per_s=st.floats(0.1, 5_000),
     pauses_s=st.lists(st.floats(0, 2), min_size=1, max_size=60),

@@ -14,8 +14,10 @@ from engagement_stream.api.health import (
     overall,
     remember,
     stage_of,
+    upstream_canary,
 )
 from engagement_stream.api.models import DependencyHealth, StageHealth
+from engagement_stream.observe.canaries import CanaryReport
 from engagement_stream.observe.status import StatusReport
 
 WALL_S = 1_760_000_000.0
@@ -68,15 +70,15 @@ def test_a_stage_that_does_not_count_its_lag_is_not_accused() -> None:
     assert verdict.lag_records is None
 
 
-def test_waiting_records_without_progress_are_a_stall_after_thirty_seconds() -> None:
-    """Up is not healthy: at 30 s it is given the benefit of the doubt, beyond that it is not."""
+def test_waiting_records_without_progress_are_a_stall_after_a_while() -> None:
+    """Up is not healthy: at 22 s it is given the benefit of the doubt, beyond that it is not."""
     stuck = report(5)
-    assert health_after((0, stuck), (30, stuck)).state == "running"
-    verdict = health_after((0, stuck), (10, stuck), (31, report(7)))
+    assert health_after((0, stuck), (22, stuck)).state == "running"
+    verdict = health_after((0, stuck), (10, stuck), (26, report(7)))
     assert (verdict.state, verdict.healthy) == ("stalled", False)
-    assert verdict.reason == "7 records wait, and none has been made durable for 31 s"
+    assert verdict.reason == "7 records wait, and none has been made durable for 26 s"
     assert verdict.remedy
-    assert verdict.since.timestamp() == pytest.approx(WALL_S - 31)
+    assert verdict.since.timestamp() == pytest.approx(WALL_S - 26)
 
 
 def test_one_look_is_never_a_stall() -> None:
@@ -89,23 +91,93 @@ def test_one_look_is_never_a_stall() -> None:
     [report(0), report(5, last_progress=WALL_S), report(5, records=0)],
     ids=["lag gone", "progress", "restart"],
 )
-def test_progress_starts_the_thirty_seconds_anew(relief: StatusReport) -> None:
+def test_progress_starts_the_clock_anew(relief: StatusReport) -> None:
     """A lag that was worked off once, progress, or a restarted process: the clock begins again."""
     after = msgspec.structs.replace(relief, details={"lag_records": 5})
-    assert health_after((0, report(5)), (25, relief), (50, after)).healthy
+    assert health_after((0, report(5)), (20, relief), (41, after)).healthy
 
 
 def test_a_stage_that_hangs_in_a_call_is_stalled_although_its_last_word_was_no_lag() -> None:
     """What it said of its lag is as old as its last word; the same holds after a restart of the API."""
     mute = report(0, told=WALL_S - 500)
-    assert health_after((0, mute), (30, mute)).healthy
-    verdict = health_after((0, mute), (31, mute))
-    assert (verdict.state, verdict.reason) == ("stalled", "it has said nothing for 31 s: a call to the outside hangs")
-    assert health_after((0, mute), (31, report(0, told=WALL_S))).healthy
+    assert health_after((0, mute), (22, mute)).healthy
+    verdict = health_after((0, mute), (26, mute))
+    assert (verdict.state, verdict.reason) == ("stalled", "it has said nothing for 26 s: a call to the outside hangs")
+    assert health_after((0, mute), (26, report(0, told=WALL_S))).healthy
     assert health_after((0, mute), (20, None), (45, mute), (50, mute)).healthy
 
 
-def test_silence_starts_the_thirty_seconds_anew() -> None:
+def test_a_stage_tells_itself_how_long_it_has_been_silent() -> None:
+    """So that a hang is seen at the first look after it, however rarely anybody looks."""
+    mute = report(0, told=WALL_S - 27, told_s_ago=27.0)
+    assert health_after((0, mute)).reason == "it has said nothing for 27 s: a call to the outside hangs"
+
+
+def canary(sent_s: float, waiting_s: float | None = None) -> CanaryReport:
+    """The newest canary behind a stage was sent so many seconds after WALL_S."""
+    return CanaryReport(int((WALL_S + sent_s) * 1e6), waiting_s)
+
+
+def test_a_canary_that_left_the_stage_before_and_does_not_come_through_is_a_stall() -> None:
+    """The stage runs, speaks and believes that nothing waits for it."""
+    own, upstream_us = report(0, canary=canary(0)), int((WALL_S + 10) * 1e6)
+    memory = remember(Memory(), Look(0, own), upstream_us - 10_000_000)
+    for at_s in (10, 20, 30, 36):
+        look = Look(at_s, msgspec.structs.replace(own, told=WALL_S + at_s))
+        memory = remember(memory, look, upstream_us + at_s)  # newer ones do not make the first one younger
+    assert judge("redis", look, memory, WALL_S).reason == (
+        "a canary left the stage before 26 s ago and has not come through this one"
+    )
+    through = Look(37, report(0, canary=canary(11), told=WALL_S + 37))
+    assert judge("redis", through, remember(memory, through, upstream_us), WALL_S).healthy
+
+
+def test_a_stage_that_works_off_a_backlog_may_let_the_canary_wait() -> None:
+    """It makes records durable all the while: behind is not stalled."""
+    memory = Memory()
+    for at_s in range(0, 200, 10):
+        look = Look(at_s, report(9_000, canary=canary(0), records=at_s, told=WALL_S + at_s))
+        memory = remember(memory, look, int((WALL_S + 10) * 1e6))
+        assert judge("redis", look, memory, WALL_S).healthy
+
+
+def test_without_a_canary_of_its_own_a_stage_is_not_accused() -> None:
+    """After a restart it stands behind the last one, which will not come again; so does everything without canaries."""
+    for own in (None, CanaryReport(None)):
+        memory = Memory()
+        for at_s in range(0, 200, 10):
+            look = Look(at_s, report(0, canary=own, told=WALL_S + at_s))
+            memory = remember(memory, look, int(WALL_S * 1e6))
+            assert judge("redis", look, memory, WALL_S).healthy
+
+
+def test_a_canary_that_does_not_come_back_from_postgresql_is_a_stall_of_capture() -> None:
+    """The slot delivers nothing, whatever the session looks like."""
+    memory = Memory()
+    for at_s in (0, 10, 20, 30):
+        waits = report(canary=canary(-10, waiting_s=float(at_s)), told=WALL_S + at_s)
+        look = Look(at_s, waits)
+        memory = remember(memory, look)
+    verdict = judge("capture", look, memory, WALL_S)
+    assert verdict.state == "stalled"
+    assert verdict.reason.startswith("a canary sent into PostgreSQL 30 s ago has not come back")
+
+
+def test_the_canary_to_wait_for_is_what_every_worker_of_the_stage_before_let_through() -> None:
+    """Capture waits for nobody; enrich for capture; a sink for the slowest worker of enrich."""
+    reports = {
+        "capture": report(canary=canary(30)),
+        "enrich-0": report(canary=canary(20)),
+        "enrich-1": report(canary=canary(10)),
+        "redis": None,
+    }
+    assert upstream_canary("capture", reports) is None
+    assert upstream_canary("enrich-1", reports) == int((WALL_S + 30) * 1e6)
+    assert upstream_canary("redis", reports) == int((WALL_S + 10) * 1e6)
+    assert upstream_canary("redis", {"enrich": report()}) is None
+
+
+def test_silence_starts_the_clock_anew() -> None:
     """Nobody knows what a stage did while it did not answer."""
     assert health_after((0, report(5)), (20, None), (40, report(5)), (60, report(5))).healthy
 

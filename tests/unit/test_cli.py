@@ -11,7 +11,10 @@ from engagement_stream.bench.quantile import added, quantile_s
 from engagement_stream.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-VERBS = ("up", "down", "status", "stream", "stage", "api", "generate", "bench", "config")
+VERBS = (
+    "up", "down", "status", "stream", "stage", "api", "generate", "verify", "chaos", "bench", "config", "doctor",
+    "reference",
+)  # fmt: skip
 
 
 def _python(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

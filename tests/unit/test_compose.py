@@ -207,6 +207,9 @@ def test_every_server_keeps_its_data_in_a_volume() -> None:
     assert kept["postgres"] == ["/var/lib/postgresql"]  # the folder of the version, 18/docker, is below it
     assert kept["kafka"] == [SERVICES["kafka"]["environment"]["KAFKA_LOG_DIRS"]]
     assert kept["redis"] == kept["bigquery-emulator"] == kept["receiver"] == ["/data"]
+    assert kept["grafana"] == ["/var/lib/grafana"]
+    assert f"--storage.tsdb.path={kept['prometheus'][0]}" in SERVICES["prometheus"]["command"]
+    assert f"--storage.path={kept['alertmanager'][0]}" in SERVICES["alertmanager"]["command"]
 
 
 def test_the_servers_are_set_up_as_the_pipeline_needs_them() -> None:

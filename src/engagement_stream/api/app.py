@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from importlib.resources import files
 
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
 
 from engagement_stream import __version__
 from engagement_stream.api import problems
@@ -14,17 +12,19 @@ from engagement_stream.api.cached import Cached
 from engagement_stream.api.dead_letters import DeadLetterDesk
 from engagement_stream.api.guard import Guard
 from engagement_stream.api.health import stage_of
+from engagement_stream.api.live.hub import Hub
+from engagement_stream.api.live.snapshot import Snapshots
 from engagement_stream.api.models import DependencyHealth
 from engagement_stream.api.reader import Reader, redis_health
 from engagement_stream.api.requests import CountRequests, RequestMetrics
 from engagement_stream.api.routes.content import content_routes
+from engagement_stream.api.routes.dashboard import dashboard_routes
 from engagement_stream.api.routes.dlq import dlq_routes
 from engagement_stream.api.routes.health import health_routes
+from engagement_stream.api.routes.live import live_routes
 from engagement_stream.api.routes.metrics import metrics_routes
 from engagement_stream.api.scrape import Stages
 from engagement_stream.settings import Settings
-
-_PAGE_POLICY = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def create_app(settings: Settings, reader: Reader, stages: Stages | None = None) -> FastAPI:
@@ -61,15 +61,19 @@ def create_app(settings: Settings, reader: Reader, stages: Stages | None = None)
     own.also(desk)
     app.add_middleware(CountRequests, metrics=own)
     problems.install(app)
-    app.include_router(health_routes(watched, Cached(look_at_redis).get, exactly_once=settings.kafka.exactly_once))
+    redis = Cached(look_at_redis).get
+    exactly_once, window_minutes = settings.kafka.exactly_once, settings.redis.window_minutes
+    snapshots = Snapshots(watched, redis, reader, window_minutes=window_minutes, exactly_once=exactly_once)
+
+    async def live_frame() -> bytes:
+        return (await snapshots.get()).model_dump_json().encode()
+
+    hub = Hub(live_frame)
+    app.include_router(health_routes(watched, redis, exactly_once=exactly_once))
     app.include_router(metrics_routes(watched, own))
     app.include_router(dlq_routes(desk, Guard(settings.api.token)))
-    app.include_router(content_routes(reader, settings.redis.window_minutes))
-    page = files("engagement_stream.api").joinpath("page.html").read_text("utf-8")
-
-    @app.get("/", include_in_schema=False)
-    async def overview() -> HTMLResponse:
-        """For people."""
-        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
-
+    app.include_router(content_routes(reader, window_minutes))
+    app.include_router(live_routes(snapshots, hub))
+    app.include_router(dashboard_routes())
+    app.state.end_streams = hub.close
     return app

@@ -1,11 +1,14 @@
 """Prometheus text of several processes, merged into one: one HELP and TYPE per family, one label per process."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 from prometheus_client import Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+
+from engagement_stream.api.models import StageState
 
 PROCESS = "process"
 """Label with the name of the process that a sample came from."""
@@ -44,6 +47,17 @@ def stage_up(up: Mapping[str, bool]) -> Metric:
     )
     for name, is_up in up.items():
         family.add_metric([name], float(is_up))
+    return family
+
+
+def stage_states(states: Mapping[str, StageState]) -> Metric:
+    """`engagement_stage_state{stage=...,state=...}`: 1 for the state that /health shows, 0 for the others."""
+    family = GaugeMetricFamily(
+        "engagement_stage_state", "1: this is the state of the stage, as /health judges it.", labels=["stage", "state"]
+    )
+    for name, present in states.items():
+        for state in get_args(StageState):
+            family.add_metric([name, state], float(state == present))
     return family
 
 

@@ -1,8 +1,8 @@
 """From what the stages say to one verdict: pure, with every time passed in.
 
 Health is progress: a stage that runs while records wait for it, and makes none of them durable, is `stalled`
-after 30 s; so is one that says nothing any more, since what it said of its lag is as old. An idle pipeline has nothing
-waiting, says so every second, and is healthy.
+within 30 s; so is one that says nothing any more, since what it said of its lag is as old, and one that does not let
+through the canary that came out of the stage before it. An idle pipeline has nothing waiting, says so, and is healthy.
 """
 
 import re
@@ -13,8 +13,11 @@ from datetime import UTC, datetime
 from engagement_stream.api.models import DependencyHealth, Overall, StageHealth, StageState
 from engagement_stream.observe.status import StatusReport
 
-STALLED_AFTER_S = 30.0
-"""Longer than any back-off-free pause of a healthy stage (a Kafka session timeout is below 30 s)."""
+STALLED_AFTER_S = 22.0
+"""Longer than any back-off-free pause of a healthy stage (a call to Kafka ends within 20 s, one way or the other).
+
+What is noticed at the next look after it is told within 30 s.
+"""
 _RATE_OVER_AT_LEAST_S = 0.5
 _UPSTREAM = ("capture", "enrich")
 _BLOCKED = frozenset({"halted", "unreachable"})
@@ -43,26 +46,54 @@ class Memory:
     behind_since_s: float | None = None
     """Records have been waiting since then and none was made durable; None when nothing waits."""
     told_at_s: float = 0.0
-    """When it was last seen to say something new (of a stage that counts its lag: it does so every second)."""
+    """When it was last seen to say something new; every stage does so each ten seconds at least."""
+    progressed_at_s: float = 0.0
+    """When it was last seen to have made something durable."""
+    awaited_us: int | None = None
+    """The canary that has left the stage before and is not behind this one, by the time it was sent."""
+    awaited_since_s: float = 0.0
     records_per_s: float | None = None
     """Between the last two reports."""
 
 
-def remember(before: Memory, look: Look) -> Memory:
-    """The memory after one more look."""
+def upstream_canary(name: str, reports: Mapping[str, StatusReport | None]) -> int | None:
+    """The newest canary that every worker of the stage before this one has let through; None where none is known."""
+    stage = stage_of(name)
+    if stage == "capture":
+        return None
+    source = "capture" if stage == "enrich" else "enrich"
+    sent = [_canary_us(report) for other, report in reports.items() if stage_of(other) == source]
+    known = [sent_us for sent_us in sent if sent_us is not None]
+    return min(known) if known else None
+
+
+def remember(before: Memory, look: Look, upstream_us: int | None = None) -> Memory:
+    """The memory after one more look. `upstream_us`: see `upstream_canary`, of the same moment."""
     report = look.report
     if report is None:
         silent_since_s = look.at_s if before.silent_since_s is None else before.silent_since_s
         return Memory(before.report, before.report_at_s, silent_since_s)
+    progressed = _progressed(before.report, report)
     behind_since_s = before.behind_since_s
     if not lag_records(report):
         behind_since_s = None
-    elif behind_since_s is None or _progressed(before.report, report):
+    elif behind_since_s is None or progressed:
         behind_since_s = look.at_s
     told_at_s = before.told_at_s
     if before.report is None or before.silent_since_s is not None or before.report.told != report.told:
         told_at_s = look.at_s
-    return Memory(report, look.at_s, None, behind_since_s, told_at_s, _rate(before, report, look.at_s))
+    awaited_us, awaited_since_s = _awaited(before, _canary_us(report), upstream_us, look.at_s)
+    return Memory(
+        report=report,
+        report_at_s=look.at_s,
+        silent_since_s=None,
+        behind_since_s=behind_since_s,
+        told_at_s=told_at_s,
+        progressed_at_s=look.at_s if progressed else before.progressed_at_s,
+        awaited_us=awaited_us,
+        awaited_since_s=awaited_since_s,
+        records_per_s=_rate(before, report, look.at_s),
+    )
 
 
 def judge(name: str, look: Look, memory: Memory, wall_s: float) -> StageHealth:
@@ -82,6 +113,7 @@ def judge(name: str, look: Look, memory: Memory, wall_s: float) -> StageHealth:
             last_progress=_time(last.last_progress) if last and last.last_progress else None,
             records=None,
             lag_records=None,
+            canary_age_s=None,
             details={},
         )
     state: StageState = report.state
@@ -101,6 +133,7 @@ def judge(name: str, look: Look, memory: Memory, wall_s: float) -> StageHealth:
         last_progress=_time(report.last_progress) if report.last_progress else None,
         records=report.records,
         lag_records=lag_records(report),
+        canary_age_s=canary_age_s(report, wall_s),
         details=report.details,
     )
 
@@ -138,15 +171,45 @@ def lag_records(report: StatusReport) -> int | None:
     return int(lag) if isinstance(lag, int | float) else None
 
 
+def canary_age_s(report: StatusReport, wall_s: float) -> float | None:
+    """Since the newest canary behind the stage was sent, by the API's clock and the sender's."""
+    sent_us = _canary_us(report)
+    return None if sent_us is None else max(wall_s - sent_us / 1e6, 0.0)
+
+
 def _stall(look: Look, report: StatusReport, memory: Memory) -> tuple[str, float] | None:
     """The sentence, and for how many seconds already."""
     behind_s = 0.0 if memory.behind_since_s is None else look.at_s - memory.behind_since_s
     if behind_s > STALLED_AFTER_S:
         return f"{lag_records(report)} records wait, and none has been made durable for {behind_s:.0f} s", behind_s
-    mute_s = look.at_s - memory.told_at_s
-    if mute_s > STALLED_AFTER_S and report.told is not None and lag_records(report) is not None:
+    mute_s = max(look.at_s - memory.told_at_s, report.told_s_ago or 0.0)
+    speaks = lag_records(report) is not None or report.canary is not None
+    if mute_s > STALLED_AFTER_S and report.told is not None and speaks:
         return f"it has said nothing for {mute_s:.0f} s: a call to the outside hangs", mute_s
+    quiet_s = look.at_s - memory.progressed_at_s
+    if quiet_s <= STALLED_AFTER_S:
+        return None
+    away_s = (report.canary.waiting_s or 0.0) if report.canary else 0.0
+    if away_s > STALLED_AFTER_S:
+        why = "the replication slot delivers nothing, or PostgreSQL is still decoding a very large transaction"
+        return f"a canary sent into PostgreSQL {away_s:.0f} s ago has not come back: {why}", away_s
+    awaited_s = 0.0 if memory.awaited_us is None else look.at_s - memory.awaited_since_s
+    if awaited_s > STALLED_AFTER_S:
+        return f"a canary left the stage before {awaited_s:.0f} s ago and has not come through this one", awaited_s
     return None
+
+
+def _awaited(before: Memory, own_us: int | None, upstream_us: int | None, at_s: float) -> tuple[int | None, float]:
+    """The canary to wait for, and since when: the one awaited already, until it has come through."""
+    if own_us is None or upstream_us is None:  # it has only begun: what came before it will not come again
+        return None, 0.0
+    if before.silent_since_s is None and before.awaited_us is not None and own_us < before.awaited_us:
+        return before.awaited_us, before.awaited_since_s
+    return (upstream_us, at_s) if own_us < upstream_us else (None, 0.0)
+
+
+def _canary_us(report: StatusReport | None) -> int | None:
+    return report.canary.sent_us if report is not None and report.canary is not None else None
 
 
 def _nothing_gets_through(stages: Mapping[str, StageHealth]) -> bool:

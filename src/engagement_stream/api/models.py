@@ -26,7 +26,7 @@ class StageHealth(_Answer):
     stage: str = Field(description="capture, enrich, redis, bigquery or http.")
     worker: int | None = Field(description="Its number among the workers of this stage; null before it ever answered.")
     state: StageState = Field(
-        description="running is the only healthy one. stalled: it runs, records wait, none becomes durable for 30 s."
+        description="running is the only healthy one. stalled: records or a canary wait, none passes."
     )
     healthy: bool
     reason: str = Field(description="Why it is not running; empty when it is.")
@@ -35,6 +35,9 @@ class StageHealth(_Answer):
     last_progress: datetime | None = Field(description="When it last made something durable.")
     records: int | None = Field(description="Records handled since the process started.")
     lag_records: int | None = Field(description="Records that wait for it; null where it does not count them.")
+    canary_age_s: float | None = Field(
+        description="Since the newest canary that is durable behind it was sent into PostgreSQL; null before the first."
+    )
     details: dict[str, str | int | float | bool | None] = Field(description="Positions and other facts of this stage.")
 
 

@@ -27,7 +27,7 @@ class RequestMetrics:
             "engagement_api_requests", "Requests answered.", ["route", "status"], registry=self._registry
         )
         self._seconds = Histogram(
-            "engagement_api_request_seconds",
+            "engagement_api_request_duration_seconds",
             "From the request to the end of its answer.",
             ["route"],
             buckets=_BUCKETS_S,

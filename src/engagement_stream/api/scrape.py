@@ -13,7 +13,7 @@ from prometheus_client import Metric
 
 from engagement_stream.api.cached import Cached
 from engagement_stream.api.exposition import parse
-from engagement_stream.api.health import Look, Memory, remember
+from engagement_stream.api.health import Look, Memory, remember, upstream_canary
 from engagement_stream.observe.status import decode_report
 
 _TIMEOUT_S = 2.0
@@ -73,7 +73,10 @@ class Stages:
 
     async def _look(self) -> Mapping[str, Seen]:
         looks = await self._of_each(self._status_of)
-        self._memories = {name: remember(self._memories[name], look) for name, look in looks.items()}
+        reports = {name: look.report for name, look in looks.items()}
+        self._memories = {
+            name: remember(self._memories[name], look, upstream_canary(name, reports)) for name, look in looks.items()
+        }
         self._looked = True
         return {name: Seen(look, self._memories[name]) for name, look in looks.items()}
 

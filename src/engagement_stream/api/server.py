@@ -47,6 +47,7 @@ async def serve_app(app: FastAPI, stop: asyncio.Event, listener: socket.socket) 
     stopping = asyncio.create_task(stop.wait(), name="wait for the end")
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
+    app.state.end_streams()  # the server waits for answers on their way, and a live view never ends by itself
     server.should_exit = True
     await serving
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engagement_stream.bench.observer import Observer
 from engagement_stream.bench.quantile import added, quantile_s
 from engagement_stream.bench.rig import Rig, StageProcess, stop_process
 
@@ -30,10 +31,20 @@ def measure_latency(rig: Rig, rate_per_s: float, seconds: float, tell: Callable[
             time.sleep(10)
             before = {name: running[name].latency_buckets() for name in SINKS}
             tell(f"{rate_per_s:,.0f} events/s for {seconds:.0f} s ...")
+            observer = Observer(rig.settings)
+            observer.start()
             time.sleep(seconds)
-            return [_figure(name, before[name], running[name]) for name in SINKS]
+            figures = [_figure(name, before[name], running[name]) for name in SINKS]
+            observer.stop()
+            return [*figures, _observed(observer)]
         finally:
             stop_process(traffic)
+
+
+def _observed(observer: Observer) -> LatencyFigure:
+    seconds = sorted(observer.seconds) or [float("nan")]
+    at = [seconds[min(int(len(seconds) * q), len(seconds) - 1)] for q in (0.5, 0.9, 0.99)]
+    return LatencyFigure("redis, seen from outside", len(observer.seconds), *at)
 
 
 def _figure(name: str, before: dict[float, float], stage: StageProcess) -> LatencyFigure:

@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # not re-exported for type checkers
 from confluent_kafka.cimpl import NewTopic
 
+from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fatal, Retry
 from engagement_stream.settings import KafkaSettings
 
@@ -125,6 +126,7 @@ def ensure_topics(kafka: KafkaSettings, *, timeout_s: float = 10.0) -> None:
 
 
 def _create(admin: AdminClient, specs: list[TopicSpec], replication_factor: int, timeout_s: float) -> None:
+    crash_point("topics.before_create")
     wanted = [NewTopic(s.name, s.partitions, replication_factor, config=s.config) for s in specs]
     for name, future in admin.create_topics(wanted, operation_timeout=timeout_s).items():
         try:
@@ -139,6 +141,7 @@ def _create(admin: AdminClient, specs: list[TopicSpec], replication_factor: int,
         if time.monotonic() > deadline_s:
             raise Retry("new topics are not visible yet")
         time.sleep(0.05)
+    crash_point("topics.after_create")
 
 
 def high_watermarks(
@@ -154,10 +157,12 @@ def high_watermarks(
     The read_committed end would hide committed records behind somebody else's open transaction. Raises Retry; a
     partition between two leaders is asked again, until `timeout_s` is over.
     """
-    admin = AdminClient({**kafka.client_config()})
     wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}  # type: ignore[no-untyped-call]  # untyped upstream
     deadline_s = time.monotonic() + timeout_s
     while True:
+        # A new one each time: a client keeps asking with the leader's epoch that it learned first (seen after a broker
+        # was frozen for longer than its session: FENCED_LEADER_EPOCH, for ever).
+        admin = AdminClient({**kafka.client_config()})
         try:
             answers = admin.list_offsets(wanted, request_timeout=timeout_s, isolation_level=isolation)
             offsets = {part.partition: future.result(timeout=timeout_s).offset for part, future in answers.items()}

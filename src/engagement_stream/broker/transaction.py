@@ -147,6 +147,7 @@ class TransactionalOutbox:
             # Everything is delivered first: a long flush must not be taken for a retried commit. And the request for
             # the offsets is refused while the former transaction is still being completed, to be repeated only after
             # retry.backoff.ms; once records are delivered, this one has begun for certain.
+            crash_point("transaction.before_flush")
             if producer.flush(_CALL_TIMEOUT_S):
                 raise TransactionLost("the brokers did not take the records in time")
             if offsets and consumer is not None:
@@ -240,11 +241,14 @@ class PlainOutbox:
         if self._producer is None:
             raise TransactionLost("begin first")
         with _lost_unless_clean():
+            crash_point("plain.before_flush")
             # What timed out is no longer in the queue, it was reported as failed: both count.
             if self._producer.flush(2 * TRANSACTION_TIMEOUT_MS / 1000) or self._failed:
                 raise TransactionLost("records were not acknowledged in time")
+            crash_point("plain.after_flush")
             if offsets and consumer is not None:
                 consumer.commit(offsets=list(offsets), asynchronous=False)
+                crash_point("plain.after_offsets")
 
     def close(self) -> None:
         if self._producer is not None:

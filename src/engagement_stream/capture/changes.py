@@ -19,6 +19,7 @@ from engagement_stream.capture.records import Records
 from engagement_stream.capture.tables import Table, table_of
 from engagement_stream.capture.values import NULL
 from engagement_stream.errors import Fatal
+from engagement_stream.model.canary import canary_sent_us
 from engagement_stream.model.change import WATERMARK_PREFIX
 from engagement_stream.model.position import FIRST_STREAMED_INDEX
 from engagement_stream.settings import KafkaSettings
@@ -193,7 +194,7 @@ class Changes:
             return
         event_id = _id(table, old)
         if self._first_images.is_due(event_id):
-            self._records.put_event_image(table, old, event_id, self._copy, message)
+            self._records.put_event_image(table, old, event_id, self._records.image_rest(table, self._copy), message)
 
     def _truncate(self, message: bytes) -> None:
         for relation_id in pgoutput.truncate(message):
@@ -225,6 +226,8 @@ class Changes:
     def _put_mark(self, mark: pgoutput.LogicalMessage, index: int) -> None:
         source = self._message_source + self._head + b"%d" % index + self._catalog_end
         self._to_every_partition(message_envelope(mark.prefix, mark.content, source, self._tails[b"m"]))
+        self._out.marks += self._kafka.partitions
+        self._out.canary_us = canary_sent_us(mark.content.decode(errors="replace")) or self._out.canary_us
 
     def _to_every_partition(self, value: bytes) -> None:
         for partition in range(self._kafka.partitions):

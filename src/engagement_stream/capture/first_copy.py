@@ -72,6 +72,28 @@ def after_content(creating: Progress, imported: Imported, contents: int, point: 
     )
 
 
+class Pace:
+    """How fast the rows go, since this process began to copy them, and how long the rest will take."""
+
+    def __init__(self, rows: int, now_s: float) -> None:
+        self._first, self._began_s = rows, now_s
+
+    def details(self, rows: int, estimated_rows: int, now_s: float) -> dict[str, int | None]:
+        """For the status; the estimate is never below what was copied. Pure."""
+        rate_per_s = (rows - self._first) / max(now_s - self._began_s, 0.001)
+        estimated_rows = max(estimated_rows, rows)
+        return {
+            "copied_rows": rows,
+            "estimated_rows": estimated_rows,
+            "copy_rows_per_s": round(rate_per_s),
+            "copy_left_s": round((estimated_rows - rows) / rate_per_s) if rate_per_s > 0 else None,
+        }
+
+
+NO_PACE: dict[str, int | None] = dict.fromkeys(("copied_rows", "estimated_rows", "copy_rows_per_s", "copy_left_s"))
+"""The copy is over."""
+
+
 class EventCopy:
     """The events' part, a piece at a time, between pieces of the live stream."""
 
@@ -90,6 +112,7 @@ class EventCopy:
         self.over = False
         self._table, self._records = table, records
         self._relation = tables.events
+        self._rest = records.image_rest(table, copy)
         self._started = False
 
     def is_ready(self, end_lsn: int) -> bool:
@@ -99,14 +122,16 @@ class EventCopy:
     def put_some(self, max_rows: int, max_bytes: int) -> int:
         """Records for rows that have arrived; how many rows were read. Never waits."""
         if not self._started:
+            crash_point("capture.before_copy")
             self.session.start_events(self._relation, self.copy.last_id, self.copy.max_id)
+            crash_point("capture.after_copy")
             self._started = True
         rows, self.over = self.session.read(max_rows, max_bytes)
         last_id, id_at = self.copy.last_id, self._table.id_at
         for values, line in rows:
             last_id = int(values[id_at])  # type: ignore[arg-type]  # a primary key
             if not self.first_images.passes_over(last_id):
-                self._records.put_event_image(self._table, values, last_id, self.copy, line)
+                self._records.put_event_image(self._table, values, last_id, self._rest, line)
         self.first_images.last_id = last_id
         self.copy = msgspec.structs.replace(self.copy, last_id=last_id, rows=self.copy.rows + len(rows))
         return len(rows)

@@ -74,6 +74,7 @@ def open_capture(
         identity = session.identify()
         topic = ProgressTopic(kafka, postgres.slot)
         resume = topic.read()
+        crash_point("capture.after_progress")
         progress = resume.progress
         if kept is not None and (progress is None or progress.copy is None):
             kept.close()  # of a slot that is made anew, or of a copy that turned out to be over
@@ -88,6 +89,7 @@ def open_capture(
         if progress.copy is not None:
             opened.copy_session = _copy_session(client, progress.copy, kept)
             source.commit_something()  # or the stream might not come as far as what the copy sees
+            crash_point("capture.after_commit_something")
     except BaseException:
         source.close()
         if session is not None:
@@ -111,6 +113,7 @@ def _copy_session(client: Client, copy: Copy, kept: CopySession | None) -> CopyS
     copy_session = CopySession(client)
     try:
         copy_session.filter_by(copy)
+        crash_point("capture.after_copy_session")
     except BaseException:
         copy_session.close()
         raise

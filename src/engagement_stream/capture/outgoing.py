@@ -34,6 +34,10 @@ class Outgoing:
         self.bytes = 0
         self.commit_ts_us: list[int] = []
         """Of the live rows: when their transactions were committed."""
+        self.marks = 0
+        """Those of the records that are watermarks, and no change of a row."""
+        self.canary_us: int | None = None
+        """When the newest canary among them was sent."""
         self.oversized = 0
         self.changed_later: Counter[str] = Counter()
         self._letters: Counter[str] = Counter()

@@ -1,11 +1,14 @@
-"""SQL by name: the statements of `queries.sql`."""
+"""SQL by name: the statements of a room's `queries.sql`."""
 
 import re
 from importlib.resources import files
 
-_SOURCE = files(__package__).joinpath("queries.sql").read_text()
-QUERIES: dict[str, bytes] = {
-    match["name"]: match["text"].strip().encode()
-    for match in re.finditer(r"-- name: (?P<name>\w+)\n(?P<text>.*?)(?=\n-- name: |\Z)", _SOURCE, re.DOTALL)
-}
-"""Name -> statement, with psycopg's named parameters."""
+
+def queries_of(package: str) -> dict[str, bytes]:
+    """Name -> statement, with psycopg's named parameters."""
+    source = files(package).joinpath("queries.sql").read_text()
+    found = re.finditer(r"-- name: (?P<name>\w+)\n(?P<text>.*?)(?=\n-- name: |\Z)", source, re.DOTALL)
+    return {match["name"]: match["text"].strip().encode() for match in found}
+
+
+QUERIES = queries_of("engagement_stream.capture")

@@ -20,7 +20,11 @@ SELECT current_setting('server_version_num')::int AS version,
 
 -- name: tables
 SELECT c.relname::text AS name, n.nspname::text AS schema, c.oid::bigint AS oid,
-       c.relreplident::text AS identity, c.relkind::text AS kind, c.reltuples::float8 AS estimate,
+       c.relreplident::text AS identity, c.relkind::text AS kind,
+       -- As the planner guesses: rows per page when they were last counted, and the pages there are now.
+       CASE WHEN c.reltuples > 0 AND c.relpages > 0
+            THEN c.reltuples / c.relpages * (pg_relation_size(c.oid) / current_setting('block_size')::int)
+            ELSE pg_relation_size(c.oid) / 200 END::float8 AS estimate,
        has_table_privilege(c.oid, 'SELECT') AS readable
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.oid IN (to_regclass('content'), to_regclass('engagement_events'))
@@ -72,6 +76,10 @@ SELECT pg_current_snapshot()::text AS snapshot,
 -- name: commit_something
 -- A transaction of its own, for its commit record: the server then flushes, and so streams, all that was written before.
 SELECT pg_current_xact_id()
+
+-- name: emit_canary
+-- Outside of any transaction: it takes no transaction id, writes no row, and needs no right that a reader has not.
+SELECT pg_logical_emit_message(false, %(prefix)s, %(content)s)
 
 -- name: now_visible
 -- After this session's snapshot was taken: whatever it sees was committed before this LSN.

@@ -81,14 +81,17 @@ class ReplicationSession:
             return ""  # the first timeline has no history, and no file
         return self._row(b"TIMELINE_HISTORY %d" % timeline)[1]
 
-    def create_slot(self, *, failover: bool, while_waiting: Callable[[], None]) -> CreatedSlot:
+    def create_slot(self, *, failover: bool, while_waiting: Callable[[], None], temporary: bool = False) -> CreatedSlot:
         """Make the slot and export its snapshot; waits for every transaction that is running or prepared.
+
+        A `temporary` one ends with the session.
 
         `while_waiting` is called about once a second and may raise to give up: closing the session then takes the
         unfinished slot with it.
         """
         options = "(SNAPSHOT 'export', FAILOVER true)" if failover else "EXPORT_SNAPSHOT"
-        command = f'CREATE_REPLICATION_SLOT "{self._slot}" LOGICAL pgoutput {options}'
+        kind = "TEMPORARY LOGICAL" if temporary else "LOGICAL"
+        command = f'CREATE_REPLICATION_SLOT "{self._slot}" {kind} pgoutput {options}'
         with translated():
             self._pg.send_query(command.encode())
             while self._pg.flush():

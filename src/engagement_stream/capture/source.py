@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg.rows import dict_row
 
 from engagement_stream.capture.connect import Client, translated
@@ -11,10 +12,13 @@ from engagement_stream.capture.pgoutput import Column, Relation
 from engagement_stream.capture.queries import QUERIES
 from engagement_stream.capture.tables import CONTENT, EVENTS, misfit
 from engagement_stream.errors import Fatal, Retry
+from engagement_stream.model.change import WATERMARK_PREFIX
 from engagement_stream.model.position import parse_lsn
 
 OLDEST_VERSION = 140_000  # pgoutput passes logical messages on since 14
 _STATEMENT_TIMEOUT_MS = 20_000
+_NEVER = frozenset({"25006", "42501", "55000", "XX000"})
+"""Read-only, forbidden, in recovery: what a server answers that takes no logical messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,21 @@ class Described:
     events: Relation
     content: Relation
     estimated_events: int
+
+
+def slot_state(row: dict[str, Any]) -> SlotState:
+    """From a row of the query `slot`."""
+    raw = row["slot"]
+    return SlotState(
+        plugin=raw.get("plugin") or "",
+        here=bool(row["here"]),
+        wal_status=raw.get("wal_status") or "",
+        invalidation=raw.get("invalidation_reason") or "",
+        conflicting=bool(raw.get("conflicting")),
+        confirmed_flush=parse_lsn(row["confirmed_flush"] or "0/0"),
+        lag_bytes=row["lag_bytes"] or 0,
+        active_pid=row["active_pid"],
+    )
 
 
 class Source:
@@ -117,17 +136,7 @@ class Source:
         rows = self._rows("slot", slot=self._postgres.slot)
         if not rows:
             return None
-        row, raw = rows[0], rows[0]["slot"]
-        return SlotState(
-            plugin=raw.get("plugin") or "",
-            here=bool(row["here"]),
-            wal_status=raw.get("wal_status") or "",
-            invalidation=raw.get("invalidation_reason") or "",
-            conflicting=bool(raw.get("conflicting")),
-            confirmed_flush=parse_lsn(row["confirmed_flush"] or "0/0"),
-            lag_bytes=row["lag_bytes"] or 0,
-            active_pid=row["active_pid"],
-        )
+        return slot_state(rows[0])
 
     def drop_slot(self) -> None:
         self._rows("drop_slot", slot=self._postgres.slot)
@@ -135,6 +144,18 @@ class Source:
     def commit_something(self) -> None:
         """Make the server stream all of its WAL: what is not part of a commit may lie unflushed for long."""
         self._rows("commit_something")
+
+    def emit_canary(self, content: str) -> str:
+        """Write a logical message. Returns why the server will never take one (a standby), empty when it did."""
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(QUERIES["emit_canary"], {"prefix": WATERMARK_PREFIX, "content": content})
+        except psycopg.Error as error:
+            if error.sqlstate in _NEVER:
+                return " ".join(str(error).split())
+            with translated():
+                raise
+        return ""
 
     def blockers(self, pid: int) -> str:
         """Who keeps session `pid` from making the slot, as a sentence; empty when nobody does."""

@@ -9,6 +9,7 @@ from engagement_stream.broker.transaction import Outbox, outbox
 from engagement_stream.capture.connect import Client
 from engagement_stream.capture.copying import CopySession
 from engagement_stream.capture.opening import open_capture
+from engagement_stream.capture.slot_watch import SlotWatch
 from engagement_stream.capture.streaming import Streaming
 from engagement_stream.errors import Fenced, Retry, TransactionLost
 from engagement_stream.observe.metrics import REOPENED, RETRIES, StageMetrics
@@ -31,6 +32,7 @@ class CaptureStage:
         self._postgres, self._kafka = postgres, kafka
         self._status, self._metrics = status, metrics
         self._client = Client(postgres)
+        self._slot_watch = SlotWatch(postgres, status)
         self._opened_before = False
         self._failures = 0
         self._copy_session: CopySession | None = None
@@ -83,4 +85,5 @@ class CaptureStage:
         wait_s = _BACKOFF.wait_s(self._failures, random.random())  # noqa: S311 - jitter is no secret
         self._failures += 1
         self._status.waiting(reason)
+        self._slot_watch.look()
         stop.wait(wait_s)

@@ -13,8 +13,9 @@ import msgspec
 
 from engagement_stream.broker.transaction import Outbox
 from engagement_stream.capture.acknowledging import Acknowledging
+from engagement_stream.capture.canary import CanarySender
 from engagement_stream.capture.changes import Changes
-from engagement_stream.capture.first_copy import EventCopy, after_content, copy_content
+from engagement_stream.capture.first_copy import NO_PACE, EventCopy, Pace, after_content, copy_content
 from engagement_stream.capture.opening import Opened
 from engagement_stream.capture.outgoing import Outgoing
 from engagement_stream.capture.pgoutput import Relation
@@ -22,12 +23,14 @@ from engagement_stream.capture.progress import Progress, ProgressTopic
 from engagement_stream.capture.records import Records
 from engagement_stream.capture.session import KEEPALIVE, XLOG_DATA, XLOG_HEADER_BYTES, keepalive
 from engagement_stream.capture.slot import check_slot
+from engagement_stream.capture.slot_watch import tell_slot
 from engagement_stream.capture.tables import Table, table_of
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fatal
 from engagement_stream.model.position import format_lsn
-from engagement_stream.observe.metrics import SLOT_LAG_BYTES, StageMetrics
+from engagement_stream.observe.metrics import StageMetrics
 from engagement_stream.observe.status import StageStatus
+from engagement_stream.observe.tracing import now_ns, tell_batch, tell_source_commits
 from engagement_stream.settings import KafkaSettings, PostgresSettings
 
 _TICK_MS = 250
@@ -64,6 +67,7 @@ class Streaming:
         self._records = Records(self._out, kafka)
         self._progress = opened.progress
         self._copy: EventCopy | None = None
+        self._pace: Pace | None = None
         self._asked = False
         self._committed_s = 0.0
         self._lag_told_s = 0.0
@@ -83,6 +87,7 @@ class Streaming:
                 raise
             copied = self._copy_some()
             now_s = time.monotonic()
+            self._canary.when_due(now_s)
             if self._is_due(now_s, more=more, copied=copied):
                 few = self._out.records < _FEW_RECORDS
                 self._commit()
@@ -90,8 +95,8 @@ class Streaming:
                     time.sleep(_BREATH_S)
             if not more and not copied:
                 self._acknowledge.when_idle(self._progress.end_lsn, now_s)
-                self._tell_slot_lag(now_s)
                 self._wait()
+            self._tell_slot_lag(now_s)
         self._status.stopping()
         if self._out.records or self._changes.end_lsn > self._progress.end_lsn:
             self._commit()
@@ -123,6 +128,7 @@ class Streaming:
         opened = self._opened
         self._changes = Changes(self._out, self._kafka, opened.identity.database, self._progress)
         self._acknowledge = Acknowledging(self._session)
+        self._canary = CanarySender(opened.source, self._postgres.canary_interval_s, self._status)
         crash_point("capture.before_start")
         self._session.start(self._progress.end_lsn)
         # Again, now that the slot is ours and nobody can move it any more.
@@ -186,7 +192,8 @@ class Streaming:
 
     def _commit(self) -> None:
         out, changes, copy = self._out, self._changes, self._copy
-        rows, commit_ts_us = out.records, out.commit_ts_us
+        records, rows, commit_ts_us = out.records, out.records - out.marks, out.commit_ts_us
+        canary_us, began_ns = out.canary_us, now_ns()
         state = None
         out.ready_for_progress()
         if copy is not None:
@@ -211,13 +218,19 @@ class Streaming:
         )
         self._topic.write(self._outbox, progress)
         out.commit()
+        before_lsn = self._progress.end_lsn
         self._progress, self.moved = progress, True
         self._committed_s = time.monotonic()
         self._asked = False
         self._acknowledge.when_due(progress.end_lsn, self._committed_s)
-        if rows:
+        if records:
             self._metrics.durable(rows, commit_ts_us)
             self._status.progress(rows)
+            tell_source_commits(commit_ts_us)
+            lsns = {0: (before_lsn, progress.end_lsn)}
+            tell_batch("capture.commit", began_ns, records=rows, commit_ts_us=commit_ts_us, positions=lsns)
+        if canary_us is not None:
+            self._status.canaries.passed(canary_us)
         if copy is not None and copy.over:
             changes.copying(None, None)
             self._copy = None
@@ -240,15 +253,15 @@ class Streaming:
 
     def _tell_phase(self) -> None:
         progress, copy = self._progress, self._progress.copy
-        self._status.detail(
-            phase="streaming" if copy is None else "copying events",
-            lsn=format_lsn(progress.end_lsn),
-            **(
-                {}
-                if copy is None
-                else {"copied_rows": copy.rows, "estimated_rows": self._opened.tables.estimated_events}
-            ),
-        )
+        pace: dict[str, int | None] = {}
+        if copy is not None:
+            now_s = time.monotonic()
+            self._pace = self._pace or Pace(copy.rows, now_s)
+            pace = self._pace.details(copy.rows, self._opened.tables.estimated_events, now_s)
+        elif self._pace is not None:
+            self._pace, pace = None, NO_PACE
+        phase = "streaming" if copy is None else "copying events"
+        self._status.detail(phase=phase, lsn=format_lsn(progress.end_lsn), **pace)
 
     def _tell_slot_lag(self, now_s: float) -> None:
         if now_s - self._lag_told_s < _SLOT_LAG_EVERY_S:
@@ -256,5 +269,4 @@ class Streaming:
         self._lag_told_s = now_s
         slot = self._opened.source.slot()
         if slot is not None:
-            SLOT_LAG_BYTES.set(slot.lag_bytes)
-            self._status.detail(slot_lag_bytes=slot.lag_bytes, slot_wal_status=slot.wal_status)
+            tell_slot(self._status, slot.lag_bytes, slot.wal_status)

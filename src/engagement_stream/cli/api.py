@@ -7,7 +7,7 @@ from engagement_stream.settings import Settings
 
 def api() -> None:
     """Serve /health, /metrics, /top-content and /content/{id}/stats on API_PORT until SIGTERM."""
-    from engagement_stream.api import run
+    from engagement_stream.api.server import run
 
     end_with_the_supervisor()
     settings = Settings.load()

@@ -75,3 +75,27 @@ def throughput(
     _console.print(table)
     _console.print(chain)
     _console.print(_machine())
+
+
+@app.command("copy")
+def copy(
+    rows: Annotated[int, typer.Option(help="Events that are in the table before the first start.", min=100_000)] = (
+        2_000_000
+    ),
+) -> None:
+    """The first start on a large existing database: rows per second from PostgreSQL into Kafka."""
+    from engagement_stream.bench.first_copy import measure_copy
+    from engagement_stream.bench.rig import Rig
+
+    table = Table("rows", "rows/s", "CPU us/row", "MB", "a live event after it, ms", title="first copy, capture alone")
+    with Rig(_console.print) as rig:
+        figure = measure_copy(rig, rows, _console.print)
+    table.add_row(
+        f"{figure.rows:,}",
+        f"{figure.rows_per_s:,.0f}",
+        f"{figure.cpu_us_per_row:.1f}",
+        f"{figure.rss_mb:.0f}",
+        f"{figure.live_after_s * 1000:,.0f}",
+    )
+    _console.print(table)
+    _console.print(_machine())

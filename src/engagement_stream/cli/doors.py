@@ -42,6 +42,7 @@ def _data_generator(
     rate: Annotated[float, typer.Option(help="continuous: events per second.")] = generate.DEFAULT_RATE,
     batch_size: Annotated[int, typer.Option(help="batch: number of events.", min=1)] = 100,
     historical_days: Annotated[int, typer.Option(help="historical: days back from now.", min=1)] = 7,
+    rows: Annotated[int | None, typer.Option(help="historical: number of events, else 50,000 a day.", min=1)] = None,
 ) -> None:
     """Write believable traffic into the source database."""
     if mode is GeneratorMode.continuous:
@@ -49,7 +50,7 @@ def _data_generator(
     elif mode is GeneratorMode.batch:
         generate.batch(batch_size=batch_size)
     else:
-        generate.historical(historical_days=historical_days)
+        generate.historical(historical_days=historical_days, rows=rows)
 
 
 def stream_processor() -> None:

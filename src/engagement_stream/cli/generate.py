@@ -26,6 +26,10 @@ def continuous(
     fixed_content: Annotated[
         bool, typer.Option("--fixed-content", help="Publish and edit no content meanwhile.")
     ] = False,
+    content_changes: Annotated[
+        float, typer.Option("--content-changes", help="Content published or edited per minute, on average.", min=0)
+    ] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Who does what, by chance; without it new each time.")] = None,
 ) -> None:
     """Write events at a steady rate until Ctrl-C; content is published and edited now and then."""
     from engagement_stream.generate import continuous as run
@@ -33,7 +37,8 @@ def continuous(
     end_with_the_supervisor()
     console, stop = Console(highlight=False), stop_signal()
     with _Display(console) as tell:
-        report = run(_database(), rate, stop, tell, content_changes_per_min=0.0 if fixed_content else 1.0)
+        per_min = 0.0 if fixed_content else content_changes
+        report = run(_database(), rate, stop, tell, seed=seed, content_changes_per_min=per_min)
     console.print(str(report))
 
 
@@ -55,7 +60,7 @@ def historical(
     historical_days: Annotated[int, typer.Option("--historical-days", help="Days back from now.", min=1)] = 7,
     rows: Annotated[int | None, typer.Option(help="Total number of events instead of 50,000 a day.", min=1)] = None,
 ) -> None:
-    """Write past days of traffic: nights and days, weekdays and weekends."""
+    """Write past days, or months, of traffic: nights and weekends, seasons, growth, content published meanwhile."""
     from engagement_stream.generate import historical as run
 
     end_with_the_supervisor()

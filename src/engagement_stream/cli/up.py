@@ -1,4 +1,4 @@
-"""`engagement up | down | status`: the whole system on this machine, with one command."""
+"""`engagement up | down`: the whole system on this machine, with one command."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ from typing import Annotated
 import httpx
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from engagement_stream.cli.first_copy import CopyDisplay
 from engagement_stream.cli.options import DEFAULT_DATA_DIR, DataDir
 from engagement_stream.cli.preparation import preparation_display
 from engagement_stream.cli.stream import log_dir, stop_signal
@@ -39,6 +39,7 @@ def up(
     rate: Annotated[float, typer.Option(help="Events per second of that traffic.", min=0.1)] = 20.0,
 ) -> None:
     """Start the servers that are not configured elsewhere, the stages, the API and the generator; Ctrl-C stops all."""
+    from engagement_stream.cli.live_view import watch_live
     from engagement_stream.stack.receiver import ReceiverServer
     from engagement_stream.stack.world import World
 
@@ -69,8 +70,10 @@ def up(
                 _console.print(f"note: {note}")
             _tell_when_ready(port, started_s, stop)
             _tell_where(port, environment, logs)
-            while watcher.is_alive():
+            first_copy = CopyDisplay(_console, port)
+            while watcher.is_alive() and first_copy.look():
                 watcher.join(1.0)
+            watch_live(_console, port, watcher)
             _console.print("draining the stages ...")
             supervisor.stop()
         finally:
@@ -115,7 +118,8 @@ def _tell_where(port: int, environment: Mapping[str, str], logs: Path) -> None:
     ]
     for name, value in lines:
         _console.print(f"  {name:<26}{value}", soft_wrap=True)
-    _console.print("Ctrl-C drains and stops everything.")
+    if not _console.is_terminal:  # there the live view says it
+        _console.print("Ctrl-C drains and stops everything.")
 
 
 def down(
@@ -145,53 +149,3 @@ def down(
         wipe_world(data_dir)
         shutil.rmtree(data_dir, ignore_errors=True)
         print(f"removed {data_dir}")
-
-
-def status(
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
-) -> None:
-    """What runs here, and how it goes; exit code 1 when something is wrong, 3 when nothing runs."""
-    holder = running(data_dir)
-    if holder is None:
-        print("nothing runs here; start it with ./start.sh")
-        raise typer.Exit(3)
-    environment = holder.get("environment")
-    port = environment.get("API_PORT", 8080) if isinstance(environment, dict) else 8080
-    try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=5.0)
-    except httpx.HTTPError as error:
-        raise ConfigurationError(
-            f"the API on port {port} does not answer ({error}); see {data_dir}/logs/api.log"
-        ) from error
-    if as_json:
-        print(answer.text)
-    else:
-        _print_health(data_dir, answer.json())
-    raise typer.Exit(0 if answer.status_code == 200 else 1)
-
-
-def _print_health(data_dir: Path, health: dict[str, object]) -> None:
-    from engagement_stream.stack.status import status_of
-
-    stages = health.get("stages")
-    table = Table("stage", "state", "lag", "what is wrong", box=None, padding=(0, 2))
-    rows = stages.items() if isinstance(stages, dict) else ()
-    for name, stage in rows:
-        why = " ".join(part for part in (stage.get("reason"), stage.get("remedy")) if part)
-        table.add_row(name, str(stage.get("state")), _shown(stage.get("lag_records")), why)
-    _console.print(table)
-    servers = Table("server", "pid", "ports", "cpu %", "MB", box=None, padding=(0, 2))
-    for part in status_of(data_dir):
-        servers.add_row(
-            part.name,
-            str(part.pid or "stopped"),
-            ",".join(map(str, part.ports)),
-            f"{part.cpu_pct:.1f}",
-            f"{part.rss_bytes / 1e6:.0f}",
-        )
-    _console.print(servers)
-
-
-def _shown(value: object) -> str:
-    return "" if value is None else str(value)

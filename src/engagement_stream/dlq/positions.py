@@ -27,18 +27,21 @@ class Positions:
             return ""  # its letters and its position are one transaction
         asked = letter.stage, letter.topic
         if asked not in self._known:
-            self._known[asked] = self._ask(*asked)
+            stage, topic = asked
+            group = f"{stage}-retry" if topic == self._kafka.retry_topic(stage) else stage
+            self._known[asked] = committed(self._kafka, group, topic)
         if self._known[asked].get(letter.partition, 0) > letter.offset:
             return ""
         return f"not yet: stage {letter.stage} has not committed a position past this record; it does within seconds."
 
-    def _ask(self, stage: str, topic: str) -> dict[int, int]:
-        group = self._kafka.group(f"{stage}-retry" if topic == self._kafka.retry_topic(stage) else stage)
-        reader = consumer(self._kafka, group)
-        try:
-            found = reader.committed([TopicPartition(topic, p) for p in range(self._kafka.partitions)], _TIMEOUT_S)
-        except KafkaException as error:
-            raise Retry(f"Kafka does not tell the position of {stage}: {error.args[0].str()}") from error
-        finally:
-            reader.close()
-        return {part.partition: max(part.offset, 0) for part in found if part.error is None}
+
+def committed(kafka: KafkaSettings, group: str, topic: str) -> dict[int, int]:
+    """Partition -> next offset of a group (`enrich`, `http-retry`); 0 where it has none. Raises Retry."""
+    reader = consumer(kafka, kafka.group(group))
+    try:
+        found = reader.committed([TopicPartition(topic, p) for p in range(kafka.partitions)], _TIMEOUT_S)
+    except KafkaException as error:
+        raise Retry(f"Kafka does not tell the position of {group}: {error.args[0].str()}") from error
+    finally:
+        reader.close()
+    return {part.partition: max(part.offset, 0) for part in found if part.error is None}

@@ -11,6 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from engagement_stream.broker.consumer import consumer, raise_unless_transient
 from engagement_stream.broker.topics import high_watermarks
+from engagement_stream.crashpoint import crash_point
 from engagement_stream.enrich.catalog import Catalog
 from engagement_stream.enrich.storable import CONTENT_UNREADABLE
 from engagement_stream.errors import Retry
@@ -39,6 +40,7 @@ class CatalogReader:
         Whole *before* the first event is answered: compaction may have replaced a version by a much later one, and
         an early answer would take the content for unknown instead of seeing that its history is gone.
         """
+        crash_point("enrich.before_catalog")
         if self._reader is None:
             self._reader = consumer(
                 self._kafka,
@@ -49,6 +51,7 @@ class CatalogReader:
             self._reader.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
         end = high_watermarks(self._kafka, self._topic, 1)[0]
         self._read_to(end, time.monotonic() + _OPEN_TIMEOUT_S)
+        crash_point("enrich.after_catalog")
 
     def follow(self) -> None:
         """Take in what is there; does not wait."""

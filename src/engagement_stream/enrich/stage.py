@@ -13,7 +13,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -29,6 +29,7 @@ from engagement_stream.enrich.translate import STAGE, Output, Read, read, transl
 from engagement_stream.errors import Fenced, Retry, Stalled, TransactionLost
 from engagement_stream.observe.metrics import CHANGED_LATER, DEAD_LETTERS, REOPENED, RETRIES, StageMetrics
 from engagement_stream.observe.status import StageStatus
+from engagement_stream.observe.tracing import now_ns, tell_batch
 from engagement_stream.settings import KafkaSettings
 
 _BATCH_RECORDS = 10_000
@@ -155,12 +156,15 @@ class EnrichStage:
             self._outbox.renew()
             self._producer_lost = False
         assignments = self._assignments
+        crash_point("enrich.before_positions")
         starts = start_positions(self._kafka, reader, self._assigned)
+        crash_point("enrich.after_positions")
         if assignments != self._assignments:
             return
         reader.assign([TopicPartition(topic, p, offset) for (topic, p), offset in starts.items()])
         self._next, self._committed, self._log_ends = dict(starts), dict(starts), {}
         self._placed = True
+        self._status.canaries.assigned([p for topic, p in starts if topic == self._kafka.events_topic])
         for watch in self._watches.values():
             watch.heard()
         self._healthy()
@@ -193,7 +197,9 @@ class EnrichStage:
         """One batch, one transaction. What is no longer ours is passed over, and read again by its owner."""
         if not self._placed:
             return
-        if topic == self._retry_topic:
+        began_ns, starts = now_ns(), self._next.copy()
+        replayed = topic == self._retry_topic
+        if replayed:
             self._catalog.open()  # to its end: what was mended before the replay is known to it
         batch = Read()
         read(messages, batch)
@@ -210,7 +216,14 @@ class EnrichStage:
             )
         self._commit(reader, {(topic, partition): end for partition, end in batch.ends.items()})
         crash_point("enrich.after_commit")
-        self._count(output, replayed=topic == self._retry_topic)
+        self._count(output, batch.ends, replayed=replayed)
+        tell_batch(
+            "enrich.batch",
+            began_ns,
+            records=len(output.records),
+            commit_ts_us=[] if replayed else output.live_commit_ts_us,
+            positions={p: (starts.get((topic, p), end), end) for p, end in batch.ends.items()},
+        )
 
     def _catalog_covers(self, reader: Consumer, batch: Read, stop: threading.Event) -> bool:
         """Wait until content is known as far as the batch needs it; false if the batch is no longer ours.
@@ -223,7 +236,9 @@ class EnrichStage:
             self._catalog.follow()
         while not catalog.covers(batch.needs):
             try:
+                crash_point("enrich.before_catalog_wait")
                 self._catalog.wait_for(batch.needs, _CATALOG_WAIT_S)
+                crash_point("enrich.after_catalog_wait")
             except Retry as reason:
                 self._wait(reader, reason, stop)
                 if assignments != self._assignments or stop.is_set():
@@ -251,12 +266,17 @@ class EnrichStage:
             crash_point("enrich.before_settle")
             self._outbox.begin()
             self._commit(reader, moved)
+            crash_point("enrich.after_settle")
 
-    def _count(self, output: Output, *, replayed: bool) -> None:
-        records = len(output.records)
+    def _count(self, output: Output, ends: Mapping[int, int], *, replayed: bool) -> None:
+        records = len(output.records) - output.marks
         # How long a letter lay in its queue says nothing about how fast this stage is.
         self._metrics.durable(records, () if replayed else output.live_commit_ts_us)
         self._status.progress(records)
+        if not replayed:
+            for canary in output.canaries:
+                self._status.canaries.read(*canary)
+            self._status.canaries.durable(ends)
         for letter in output.letters:
             DEAD_LETTERS.labels(STAGE, letter.reason).inc()
         for op, count in output.changed_later.items():
@@ -336,4 +356,5 @@ class EnrichStage:
         self._assigned = []
         self._assignments += 1
         self._placed = False
+        self._status.canaries.assigned(())
         reader.unassign()

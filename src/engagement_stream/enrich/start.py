@@ -26,15 +26,21 @@ def start_positions(kafka: KafkaSettings, reader: Consumer, places: Sequence[Pla
     except KafkaException as error:
         raise Retry(f"Kafka does not tell positions in {kafka.events_topic}: {error.args[0].str()}") from error
     starts: dict[Place, int] = {}
+    begun: list[TopicPartition] = []
     for item in found:
+        place = item.topic, item.partition
         if item.error is not None:
             raise Retry(f"the position of {item.topic}[{item.partition}] cannot be read: {item.error.str()}")
         if item.offset >= 0:
-            starts[item.topic, item.partition] = item.offset
-        elif item.topic == kafka.events_topic:
-            starts[item.topic, item.partition] = _from_scratch(kafka, reader, item.partition)
+            starts[place] = item.offset
+            continue
+        if item.topic == kafka.events_topic:
+            starts[place] = _from_scratch(kafka, reader, item.partition)
         else:
-            starts[item.topic, item.partition] = _first_replay(kafka, reader, item.topic, item.partition)
+            starts[place] = _first_replay(kafka, reader, item.topic, item.partition)
+        begun.append(TopicPartition(item.topic, item.partition, starts[place]))
+    if begun and not kafka.exactly_once:
+        _write_down(reader, begun)
     return starts
 
 
@@ -48,6 +54,14 @@ def _first_replay(kafka: KafkaSettings, reader: Consumer, topic: str, partition:
             "--to-earliest)",
         )
     return 0
+
+
+def _write_down(reader: Consumer, begun: list[TopicPartition]) -> None:
+    """Without transactions output comes before its offsets: a crash in between must not look like a lost position."""
+    try:
+        reader.commit(offsets=begun, asynchronous=False)
+    except KafkaException as error:
+        raise Retry(f"Kafka does not take the first positions: {error.args[0].str()}") from error
 
 
 def _from_scratch(kafka: KafkaSettings, reader: Consumer, partition: int) -> int:

@@ -17,6 +17,7 @@ from engagement_stream.broker.topics import DLQ_MAX_BYTES, ENRICHED_MAX_BYTES
 from engagement_stream.enrich.catalog import Version
 from engagement_stream.enrich.rules import enrich, watermark
 from engagement_stream.enrich.storable import DEFECT, MALFORMED, TOO_LARGE, UNKNOWN_OP, Rejected
+from engagement_stream.model.canary import canary_sent_us
 from engagement_stream.model.change import (
     OP_CREATE,
     OP_DELETE,
@@ -58,6 +59,10 @@ class Output:
         self.letters: list[DeadLetter] = []
         self.live_commit_ts_us: list[int] = []
         self.changed_later: Counter[str] = Counter()
+        self.marks = 0
+        """Watermarks among the records."""
+        self.canaries: list[tuple[int, int, int]] = []
+        """(partition, offset it was read at, time it was sent) of those that are canaries."""
 
 
 def read(messages: Sequence[Message], into: Read) -> None:
@@ -93,7 +98,8 @@ def translate(batch: Read, catalog: Mapping[str, Sequence[Version]]) -> Output:
             elif op == OP_MESSAGE:
                 if change.message is not None and change.message.prefix != WATERMARK_PREFIX:
                     continue  # somebody else's message
-                value = encode_enriched(watermark(change))
+                mark = watermark(change)
+                value = encode_enriched(mark)
             elif op in _LATER:
                 output.changed_later[op] += 1
                 continue
@@ -110,6 +116,10 @@ def translate(batch: Read, catalog: Mapping[str, Sequence[Version]]) -> Output:
             records.append((message.partition(), value, key))  # type: ignore[arg-type]  # only None on error events
             if op == OP_CREATE:
                 live.append(change.source.ts_us)
+            elif op == OP_MESSAGE:
+                output.marks += 1
+                if (sent_us := canary_sent_us(mark.watermark)) is not None:
+                    output.canaries.append((message.partition() or 0, message.offset() or 0, sent_us))
     output.letters += [_letter(message, refusal) for message, refusal in batch.refused]
     return output
 

@@ -117,7 +117,7 @@ def historical(
     seed: int | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Report:
-    """Write the last `days` days of traffic, up to now: days and nights, weekdays and weekends.
+    """Write the last `days` days of traffic, up to now: days and nights, weekends, seasons, growth, new content.
 
     `total_rows`, if given, replaces `days * events_per_day`. A second run adds as many again: it is more traffic.
     """
@@ -153,7 +153,9 @@ def _load(
     writer = Writer(database_url, stop=stop, patience_s=_PATIENCE_S, tell=report)
     with _rare_cycle_search(), _unfreezing(writer, stop), ThreadPoolExecutor(1, "copy") as copying:
         try:
-            contents = writer.ensure(catalogue(end_us))
+            # Half as far back again: on the first of the days there is something to look at.
+            oldest_days = (end_us - start_us) * 3 // (2 * DAY_US)
+            contents = writer.ensure(catalogue(end_us, oldest_days=oldest_days))
             rate_per_s = total / max((end_us - start_us) / 1e6, 1.0)
             traffic = Traffic(
                 contents,

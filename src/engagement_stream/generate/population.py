@@ -45,14 +45,16 @@ class Content:
         object.__setattr__(self, "id_bytes", self.id.bytes)
 
 
-def catalogue(now_us: int, seed: int = CATALOGUE_SEED) -> list[Content]:
-    """The first few hundred items; only their publication follows `now_us`."""
+def catalogue(now_us: int, seed: int = CATALOGUE_SEED, *, oldest_days: int = _OLDEST_DAYS) -> list[Content]:
+    """The first few hundred items; only their publication follows `now_us`: over the `oldest_days` before it."""
     rng = random.Random(seed)
     types = [content_type for content_type, count in _SHARES for _ in range(count)]
     rng.shuffle(types)
     return [
         # more new than old
-        _make(content_type, rank + 1, rank, now_us - int(_OLDEST_DAYS * DAY_US * rng.random() ** 2), rng)
+        _make(
+            content_type, rank + 1, rank, now_us - int(max(oldest_days, _OLDEST_DAYS) * DAY_US * rng.random() ** 2), rng
+        )
         for rank, content_type in enumerate(types)
     ]
 

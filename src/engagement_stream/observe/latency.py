@@ -18,6 +18,8 @@ BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 
 class BatchHistogram(Collector):
     """Seconds from the source's commit to the durable receipt, by stage."""
 
+    labelnames = ("stage",)
+
     def __init__(self, name: str, documentation: str, registry: CollectorRegistry = REGISTRY) -> None:
         self._name, self._documentation = name, documentation
         self._lock = threading.Lock()
@@ -35,9 +37,14 @@ class BatchHistogram(Collector):
                 counts[bucket] += edges[bucket + 1] - edges[bucket]
             self._sums_s[stage] = self._sums_s.get(stage, 0.0) + sum(ages_s)
 
+    def counts(self, stage: str) -> list[int]:
+        """Values in each bucket, the one beyond the last edge included; empty for a stage that never observed."""
+        with self._lock:
+            return list(self._counts.get(stage, ()))
+
     def collect(self) -> Iterable[Metric]:
         """For the registry: cumulative buckets, as Prometheus wants them."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=["stage"])
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self.labelnames)
         with self._lock:
             for stage, counts in self._counts.items():
                 family.add_metric([stage], list(_cumulative(counts)), self._sums_s[stage])

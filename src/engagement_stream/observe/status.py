@@ -9,7 +9,9 @@ from typing import Literal
 
 import msgspec
 
+from engagement_stream.observe.canaries import Canaries, CanaryReport
 from engagement_stream.observe.log import log
+from engagement_stream.observe.metrics import COMMIT_TO_DURABLE, DEAD_LETTERS, RETRIES, counted
 
 State = Literal["starting", "running", "waiting", "halted", "stopping"]
 
@@ -29,6 +31,13 @@ class StatusReport(msgspec.Struct, frozen=True):
     details: dict[str, str | int | float | bool | None]
     told: float | None = None
     """When the stage last said anything, changed or not: its loop turns. One that hangs in a call says nothing."""
+    told_s_ago: float | None = None
+    """The same as an age, by the stage's own monotonic clock."""
+    canary: CanaryReport | None = None
+    latency: list[int] = []
+    """Live events by commit-to-durable time: a count for each of observe.latency.BUCKETS_S, and one beyond."""
+    dead_letters: int = 0
+    retries: int = 0
 
 
 decode_report = msgspec.json.Decoder(StatusReport).decode
@@ -41,6 +50,7 @@ class StageStatus:
     def __init__(self, stage: str, worker: int = 0) -> None:
         self.stage = stage
         self.worker = worker
+        self.canaries = Canaries(stage)
         self._lock = threading.Lock()
         self._state: State = "starting"
         self._reason = ""
@@ -50,6 +60,7 @@ class StageStatus:
         self._records = 0
         self._details: dict[str, str | int | float | bool | None] = {}
         self._told = self._since
+        self._told_s = time.monotonic()
         self._replays: StageStatus | None = None
 
     def of_replays(self) -> "StageStatus":
@@ -77,13 +88,14 @@ class StageStatus:
         """`records` more are durable."""
         with self._lock:
             self._records += records
-            self._last_progress = self._told = time.time()
+            self._tell()
+            self._last_progress = self._told
 
     def detail(self, **details: str | float | bool | None) -> None:
         """Facts of this stage: positions, lag, phase."""
         with self._lock:
             self._details.update(details)
-            self._told = time.time()
+            self._tell()
 
     def report(self) -> StatusReport:
         """A consistent copy."""
@@ -100,12 +112,20 @@ class StageStatus:
                 records=self._records,
                 details=dict(self._details),
                 told=self._told,
+                told_s_ago=time.monotonic() - self._told_s,
+                canary=self.canaries.report(),
+                latency=COMMIT_TO_DURABLE.counts(self.stage),
+                dead_letters=counted(DEAD_LETTERS),
+                retries=counted(RETRIES),
             )
         return own if beside is None else _with_replays(own, beside)
 
+    def _tell(self) -> None:
+        self._told, self._told_s = time.time(), time.monotonic()
+
     def _enter(self, state: State, reason: str, remedy: str) -> None:
         with self._lock:
-            self._told = time.time()
+            self._tell()
             changed = state != self._state
             if changed:
                 self._since = self._told

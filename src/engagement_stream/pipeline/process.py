@@ -15,6 +15,7 @@ from engagement_stream.observe.log import configure_logging, log
 from engagement_stream.observe.metrics import StageMetrics
 from engagement_stream.observe.server import serve_status
 from engagement_stream.observe.status import StageStatus
+from engagement_stream.observe.tracing import configure_tracing, finish_tracing
 from engagement_stream.pipeline.build import build_stage
 from engagement_stream.settings import Settings
 
@@ -29,6 +30,7 @@ def run_stage(name: str, settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; returns the process's exit code."""
     end_with_the_supervisor()
     configure_logging(settings.stage, stage=name)
+    configure_tracing(settings.stage, name, settings.kafka.prefix)
     status = StageStatus(name, settings.stage.worker)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,6 +50,8 @@ def run_stage(name: str, settings: Settings) -> int:
     except Exception:  # noqa: BLE001 - the last line of defence: logged, then the supervisor's
         log().exception("stage ended unexpectedly")
         return 1
+    finally:
+        finish_tracing()
     return 0
 
 

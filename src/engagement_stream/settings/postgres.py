@@ -32,3 +32,10 @@ class PostgresSettings(Room):
         validation_alias="CAPTURE_SNAPSHOT",
         description="initial: the first start copies existing events. never: only what comes from now on.",
     )
+    canary_interval_s: float = Field(
+        10.0,
+        validation_alias="CANARY_INTERVAL_SECONDS",
+        ge=0,
+        le=3600,
+        description="How often a canary is sent through every stage, in seconds; it makes no row anywhere. 0: never.",
+    )

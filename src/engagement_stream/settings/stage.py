@@ -30,6 +30,12 @@ class StageSettings(Room):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="LOG_LEVEL", description="Least severe line that is written."
     )
+    otlp_endpoint: str = Field(
+        "",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        pattern=r"^(https?://\S+)?$",
+        description="http://host:port of an OpenTelemetry collector (OTLP over HTTP); empty: no traces.",
+    )
     sinks: str = Field(
         "redis,bigquery,http",
         validation_alias="ENABLED_SINKS",

@@ -43,10 +43,12 @@ class KafkaRoad:
         return self._topic
 
     def committed(self, partitions: Sequence[int]) -> dict[int, Checkpoint | None]:
+        crash_point("road.before_committed")
         try:
             found = self._consumer.committed([TopicPartition(self.topic, p) for p in partitions], _TIMEOUT_S)
         except KafkaException as error:
             raise _instruction(error) from error
+        crash_point("road.after_committed")
         answers: dict[int, Checkpoint | None] = {}
         for item in found:
             if item.error is not None:
@@ -83,10 +85,12 @@ class KafkaRoad:
 
     def _bounds(self, partition: int) -> tuple[int, int]:
         """Asked with the consumer's isolation level: the end is that of committed records."""
+        crash_point("road.before_bounds")
         try:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), _TIMEOUT_S)
         except KafkaException as error:
             raise _instruction(error) from error
+        crash_point("road.after_bounds")
         return low, high
 
     def read(self, partition: int, start: int, end: int | None = None) -> Iterator[Message]:

@@ -9,7 +9,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -17,9 +17,12 @@ from engagement_stream.backoff import Backoff
 from engagement_stream.broker.consumer import consumer, raise_unless_transient
 from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
-from engagement_stream.errors import Reopen, Retry
+from engagement_stream.errors import EngagementError, Reopen, Retry
+from engagement_stream.model.canary import canary_of
+from engagement_stream.model.engagement import is_watermark
 from engagement_stream.observe.metrics import REOPENED, RETRIES, StageMetrics
 from engagement_stream.observe.status import StageStatus
+from engagement_stream.observe.tracing import now_ns, tell_batch
 from engagement_stream.settings import KafkaSettings
 from engagement_stream.sinks.base import Sink
 from engagement_stream.sinks.pending import Pending
@@ -27,6 +30,8 @@ from engagement_stream.sinks.road import KafkaRoad
 
 _IDLE_POLL_S = 1.0
 _LAG_EVERY_S = 1.0
+_LAG_WHILE_WAITING_EVERY_S = 5.0
+_LAG_TIMEOUT_S = 2.0
 _CHUNK_RECORDS = 1_000
 """Taken from the consumer at a time, so that a batch of huge records is noticed before it fills the memory."""
 
@@ -132,6 +137,7 @@ class SinkStage:
         self._pending = Pending(starts)
         reader.assign([TopicPartition(self._topic, p, starts[p]) for p in partitions])
         self._open = True
+        self._status.canaries.assigned(partitions)
         self._watch.heard()
         self._healthy()
 
@@ -157,6 +163,9 @@ class SinkStage:
         error = message.error()
         if error is None:
             self._pending.add(message, time.monotonic())
+            value = message.value()
+            if value is not None and is_watermark(value) and (sent_us := canary_of(value)) is not None:
+                self._status.canaries.read(message.partition() or 0, message.offset() or 0, sent_us)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant
             self._pending.reached(message.partition() or 0, message.offset() or 0, time.monotonic())
         else:
@@ -164,8 +173,16 @@ class SinkStage:
 
     def _write(self) -> None:
         slices = self._pending.slices()
-        receipt = self._sink.write(slices)
+        began_ns, span = now_ns(), f"{self._sink.name}.write"
+        positions = {part.partition: (part.prev, part.end) for part in slices}
+        try:
+            receipt = self._sink.write(slices)
+        except EngagementError as error:
+            tell_batch(span, began_ns, positions=positions, failed=str(error))
+            raise
         self._pending.done(receipt.durable)
+        self._status.canaries.durable(receipt.durable)
+        tell_batch(span, began_ns, records=receipt.records, commit_ts_us=receipt.commit_ts_us, positions=positions)
         self._metrics.durable(receipt.records, receipt.commit_ts_us)
         self._status.progress(receipt.records)
         self._reopened = 0
@@ -184,6 +201,7 @@ class SinkStage:
         while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
             with contextlib.suppress(Retry):  # we are waiting already
                 self._take(reader.poll(min(left_s, 0.2)))
+            self._tell_lag_while_waiting(reader)
         still = {(p.topic, p.partition) for p in reader.assignment()}
         with contextlib.suppress(KafkaException):
             reader.resume([p for p in paused if (p.topic, p.partition) in still])
@@ -211,6 +229,32 @@ class SinkStage:
         for partition, position in self._pending.positions().items():
             _, high = reader.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
             lags[partition] = max(high - position, 0) if high >= 0 else 0
+        self._report_lag(lags)
+
+    def _tell_lag_while_waiting(self, reader: Consumer) -> None:
+        """The same while nothing is fetched, so that an outage of the receiver shows how much waits for it.
+
+        The ends have to be asked for then; so do positions when the sink could not open. The group's offset may be
+        older than what the sink would tell: it is a figure to look at.
+        """
+        now_s = time.monotonic()
+        if now_s - self._lag_told_s < _LAG_WHILE_WAITING_EVERY_S or not self._assigned:
+            return
+        self._lag_told_s = now_s
+        parts = [TopicPartition(self._kafka.enriched_topic, partition) for partition in self._assigned]
+        lags: dict[int, int] = {}
+        try:
+            positions = self._pending.positions() or {
+                part.partition: max(part.offset, 0) for part in reader.committed(parts, _LAG_TIMEOUT_S)
+            }
+            for part in parts:
+                low, high = reader.get_watermark_offsets(part, _LAG_TIMEOUT_S)
+                lags[part.partition] = max(high - max(positions.get(part.partition, low), low), 0)
+        except KafkaException:
+            return
+        self._report_lag(lags)
+
+    def _report_lag(self, lags: Mapping[int, int]) -> None:
         self._metrics.lag(lags)
         self._status.detail(lag_records=sum(lags.values()), partitions=",".join(map(str, sorted(lags))))
 
@@ -232,4 +276,5 @@ class SinkStage:
         self._drop()
         self._metrics.lag(dict.fromkeys(self._assigned, 0))  # from now on somebody else's to tell
         self._assigned = []
+        self._status.canaries.assigned(())
         reader.unassign()

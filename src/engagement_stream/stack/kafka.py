@@ -17,7 +17,7 @@ _PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "PLAINTEXT",
     "auto.create.topics.enable": "false",
     # one broker: internal topics with one copy, and few partitions (each costs files and start time)
@@ -62,11 +62,23 @@ rootLogger.appenderRef.out.ref=out
 
 
 class KafkaServer(Server):
+    """`proxied`: (port of a second listener, port under which its clients are told to find it).
+
+    A client that comes by the second one goes on talking through whatever stands in front of it.
+    """
+
     name = "kafka"
 
-    def __init__(self, data_dir: Path, port: int, *, heap_mb: int = 512) -> None:
+    def __init__(
+        self, data_dir: Path, port: int, *, heap_mb: int = 512, proxied: tuple[int, int] | None = None
+    ) -> None:
         super().__init__(data_dir, port)
         self.heap_mb = heap_mb
+        self._proxied = proxied
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return (self.port,) if self._proxied is None else (self.port, self._proxied[0])
 
     @property
     def bootstrap_servers(self) -> str:
@@ -84,7 +96,9 @@ class KafkaServer(Server):
         report(Progress(self.name, "formatting its storage"))
         config = self._write_config(directory, logs=directory / "logs", controller_port=free_port())
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
-        argv = [*self._java(directory), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config)]
+        # With an equals sign: one id in 64 begins with a minus, and would be taken for an option.
+        argv = [*self._java(directory), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
+        argv += ["-c", str(config)]
         done = subprocess.run(
             argv, capture_output=True, check=False, cwd=directory, env=base_environment(), timeout=120
         )
@@ -108,10 +122,15 @@ class KafkaServer(Server):
         ]
 
     def _write_config(self, directory: Path, *, logs: Path, controller_port: int) -> Path:
+        listeners = advertised = f"PLAINTEXT://{HOST}:{self.port}"
+        if self._proxied is not None:
+            listening, told = self._proxied
+            listeners += f",PROXIED://{HOST}:{listening}"
+            advertised += f",PROXIED://{HOST}:{told}"
         properties = _PROPERTIES | {
             "log.dirs": str(logs),
-            "listeners": f"PLAINTEXT://{HOST}:{self.port},CONTROLLER://{HOST}:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port}",
+            "listeners": f"{listeners},CONTROLLER://{HOST}:{controller_port}",
+            "advertised.listeners": advertised,
             "controller.quorum.voters": f"1@{HOST}:{controller_port}",
         }
         (directory / "log4j2.properties").write_text(_LOG4J)

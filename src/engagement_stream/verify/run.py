@@ -6,7 +6,7 @@ and is read later, so nothing seems to come from nowhere.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,9 @@ from pathlib import Path
 import psycopg
 
 from engagement_stream.capture.progress import ProgressTopic
+from engagement_stream.enrich.catalog import Version
 from engagement_stream.errors import EngagementError, Fatal
+from engagement_stream.model.position import format_lsn
 from engagement_stream.settings import Settings
 from engagement_stream.verify.compare import Comparison
 from engagement_stream.verify.explain import explain
@@ -23,9 +25,26 @@ from engagement_stream.verify.ledger import Ledger
 from engagement_stream.verify.receiver import embedded_receiver, read_receiver
 from engagement_stream.verify.report import EXAMPLES, Finding, Place, Report, Unreadable
 from engagement_stream.verify.source import commit_times, read_source, rows_now
-from engagement_stream.verify.topics import committed, extent, read_enriched, read_letters, read_raw, read_redis_replays
+from engagement_stream.verify.topics import (
+    committed,
+    extent,
+    read_catalog,
+    read_enriched,
+    read_letters,
+    read_raw,
+    read_redis_replays,
+)
 from engagement_stream.verify.totals import Totals, read_totals
 
+_CHANGED_OR_NEW = """
+select (select count(*) from later)
+       + (select count(*) from raw left join source on source.id = raw.id where source.id is null)
+"""
+_LIVE_EVENTS = """
+select count(*) from source
+ where id not in (select id from letter where stage in ('capture', 'enrich', 'redis') and id is not null
+                    and not replayed)
+"""
 Tell = Callable[[str, int], None]
 """(place, rows more that were read)."""
 
@@ -133,8 +152,9 @@ class _Run:
                 self._add(place, differing and f"{differing} events came again with other data")
             self._report.findings.extend(explain(self._settings, self._data_dir, ledger, comparison.findings))
             if totals is not None:
-                read_redis_replays(kafka, totals.take_replay)
-                self._compare_totals(totals, trimmed=enriched.trimmed)
+                versions = read_catalog(kafka) if totals.rebuilt else {}
+                replays_begin = read_redis_replays(kafka, totals.take_replay)
+                self._compare_totals(totals, enriched.begins, replays_begin, versions)
         return Report(
             self._report.places,
             self._report.findings,
@@ -166,16 +186,43 @@ class _Run:
         for partition, offset in committed(kafka, f"{stage}-retry", kafka.retry_topic(stage)).items():
             self._ledger.add("position", [(f"{stage}-retry", partition, offset)])
 
-    def _compare_totals(self, totals: Totals, *, trimmed: bool) -> None:
-        place = Place(REDIS, rows=totals.events, in_flight=totals.behind)
-        if trimmed:
-            place.notes.append("not compared: retention has taken the oldest records of the enriched topic")
-        else:
-            for what, how in totals.differences():
-                place.wrong += 1
-                if place.wrong <= EXAMPLES:
-                    self._report.findings.append(Finding(REDIS, "wrong", what, how))
+    def _compare_totals(
+        self,
+        totals: Totals,
+        begins: Sequence[int],
+        replays_begin: Sequence[int],
+        versions: Mapping[str, Sequence[Version]],
+    ) -> None:
+        rebuilt = sum(part.events for part in totals.rebuilt.values())
+        place = Place(REDIS, rows=totals.events + rebuilt, in_flight=totals.behind)
+        incomplete = totals.incomplete(begins, replays_begin)
+        if incomplete:
+            place.notes.append(
+                f"partitions {', '.join(map(str, incomplete))} are not compared: retention has taken the oldest "
+                "records of the enriched topic (`engagement rebuild redis` begins anew with PostgreSQL's totals)"
+            )
+        if totals.rebuilt:
+            lsn = format_lsn(max(part.lsn for part in totals.rebuilt.values()))
+            place.notes.append(
+                f"{rebuilt:,} events as a rebuild counted them in PostgreSQL at {lsn}, the rest by the log"
+            )
+        differences = list(totals.differences(incomplete, versions))
+        if totals.rebuilt and (told := self._against_source(totals)):
+            differences.append(("all partitions", told))
+        for what, how in differences:
+            place.wrong += 1
+            if place.wrong <= EXAMPLES:
+                self._report.findings.append(Finding(REDIS, "wrong", what, how))
         self._report.places.append(place)
+
+    def _against_source(self, totals: Totals) -> str:
+        """What of a rebuilt Redis lies before the log, by PostgreSQL itself; only where nothing moves meanwhile."""
+        ledger = self._ledger
+        moving = totals.behind or any(place.in_flight for place in self._report.places)
+        if moving or self._since is not None or ledger.value(_CHANGED_OR_NEW):
+            return ""
+        events = ledger.value(_LIVE_EVENTS)
+        return "" if events == totals.held else f"{totals.held:,} events are counted, PostgreSQL has {events:,}"
 
     def _add(self, place: Place, note: str | int) -> None:
         if isinstance(note, str):

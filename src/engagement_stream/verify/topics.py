@@ -226,11 +226,16 @@ def read_letters(kafka: KafkaSettings, ledger: Ledger) -> None:
         ledger.add("replay", rows)
 
 
-def read_redis_replays(kafka: KafkaSettings, look: Callable[[int, int, Engagement], None]) -> None:
-    """Show every replay to Redis to `look` (partition, offset, event); what is no event failed again."""
-    for message in extent(kafka, kafka.retry_topic("redis"), kafka.partitions).messages(kafka):
+def read_redis_replays(kafka: KafkaSettings, look: Callable[[int, int, Engagement], None]) -> tuple[int, ...]:
+    """Show every replay to Redis to `look` (partition, offset, event); what is no event failed again.
+
+    Returns where each partition of them begins.
+    """
+    held = extent(kafka, kafka.retry_topic("redis"), kafka.partitions)
+    for message in held.messages(kafka):
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             look(message.partition() or 0, message.offset() or 0, decode_engagement(message.value() or b""))
+    return held.begins
 
 
 def _state(value: bytes) -> str:

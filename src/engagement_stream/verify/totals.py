@@ -1,26 +1,31 @@
 """Redis totals against a fold of the log up to the fence that they were read at. Pure but for the reading.
 
+A partition that was rebuilt out of PostgreSQL keeps what the rebuild counted (and compared with SQL's own sums): there
+the fold begins with that, and takes the log from the rebuild's LSN on, however little the log still holds before.
+
 Each partition's totals and each content are read in one transaction with the fence, so each carries the exact place in
 the log that it stands for, whatever goes on meanwhile. The fold then takes every event before that place away; what is
 right ends at zero. Memory grows with the contents, not with the events.
 """
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry as ClientRetry
 
+from engagement_stream.enrich.catalog import Version
 from engagement_stream.model.engagement import Engagement
 from engagement_stream.model.position import BEGINNING, Position
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.redis.errors import translated
 from engagement_stream.sinks.redis.fold import COUNTERS
-from engagement_stream.sinks.redis.keys import position_key, replays_key, tag
+from engagement_stream.sinks.redis.keys import generation_tag, position_key
 
 Tell = Callable[[int], None]
 _CHUNK = 500
@@ -38,6 +43,7 @@ class Sum:
     texts: tuple[str, ...] = ()
     latest: tuple[str, ...] = ()
     latest_at: Position = BEGINNING
+    partition: int = 0
     replays_fence: int = 0
 
     def fence_of(self, *, replayed: bool) -> int:
@@ -51,16 +57,35 @@ class Sum:
             left[_MS] -= event.duration_ms
             left[_TIMED] -= 1
 
-    def differences(self) -> list[str]:
-        """Each counter that is not what the log says, and the texts."""
+    def differences(self, rebuilt_from: tuple[str, ...] = ()) -> list[str]:
+        """Each counter that is not what the log says, and the texts; `rebuilt_from`: those that a rebuild has read."""
         found = [
             f"{name} is {abs(left):,} too {'many' if left > 0 else 'few'}"
             for name, left in zip(COUNTERS, self.left, strict=True)
             if left
         ]
-        if self.latest and self.texts != self.latest:
-            found.append(f"title, slug, type are {self.texts}, the log says {self.latest}")
+        wanted = self.latest or rebuilt_from
+        if wanted and self.texts != wanted:
+            found.append(f"title, slug, type are {self.texts}, the log says {wanted}")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """Where a rebuilt partition joined the log: at `fence`, with everything committed before `lsn` in it.
+
+    Behind offset `until` only replays are so old; `replays` is where it joined the replays to Redis itself.
+    """
+
+    lsn: int = 0
+    fence: int = 0
+    events: int = 0
+    until: int = 0
+    replays: int = 0
+
+
+_NOT_REBUILT = Rebuilt()
+Versions = Mapping[str, Sequence[Version]]
 
 
 @dataclass(slots=True)
@@ -78,13 +103,19 @@ class Totals:
     behind: int = 0
     """Events that the fences have not come to."""
     events: int = 0
+    held: int = 0
+    """Events that Redis says it has counted."""
+    rebuilt: dict[int, Rebuilt] = field(default_factory=dict)
 
     def take(self, partition: int, offset: int, event: Engagement) -> None:
-        self._take(partition, offset, event, replayed=False)
+        rebuilt = self.rebuilt.get(partition, _NOT_REBUILT)
+        if event.position[0] >= rebuilt.lsn or offset >= rebuilt.until:
+            self._take(partition, offset, event, replayed=False)
 
     def take_replay(self, partition: int, offset: int, event: Engagement) -> None:
         """A dead letter that was sent back: counted into the same totals, behind a fence of its own."""
-        self._take(partition, offset, event, replayed=True)
+        if offset >= self.rebuilt.get(partition, _NOT_REBUILT).replays:
+            self._take(partition, offset, event, replayed=True)
 
     def _take(self, partition: int, offset: int, event: Engagement, *, replayed: bool) -> None:
         whole = self.partitions.get(partition)
@@ -106,16 +137,36 @@ class Totals:
                 one.latest_at = event.position
                 one.latest = (event.title or "", event.slug or "", event.content_type or "")
 
-    def differences(self) -> Iterator[tuple[str, str]]:
-        """(what, how it differs), for everything that does."""
-        for content_id, count in self.absent.items():
-            yield f"content {content_id}", f"is not there, the log has {count} events of it"
+    def incomplete(self, begins: Sequence[int], replays_begin: Sequence[int] = ()) -> list[int]:
+        """Partitions of which the logs, which begin there, have lost something that was counted from them."""
+        lost = {p for p, begin in enumerate(begins) if begin > self.rebuilt.get(p, _NOT_REBUILT).fence}
+        lost |= {p for p, begin in enumerate(replays_begin) if begin > self.rebuilt.get(p, _NOT_REBUILT).replays}
+        return sorted(lost)
+
+    def differences(
+        self, incomplete: Collection[int] = (), versions: Versions = MappingProxyType({})
+    ) -> Iterator[tuple[str, str]]:
+        """(what, how it differs), for everything that does; `versions` of the contents, where some were rebuilt."""
+        if not incomplete:
+            for content_id, count in self.absent.items():
+                yield f"content {content_id}", f"is not there, the log has {count} events of it"
         for content_id, one in self.contents.items():
-            if found := one.differences():
-                yield f"content {content_id}", "; ".join(found)
+            if one.partition not in incomplete:
+                lsn = self.rebuilt.get(one.partition, _NOT_REBUILT).lsn
+                texts = _texts_as_of(versions.get(content_id, ()), (lsn, 0)) if lsn else ()
+                if found := one.differences(texts):
+                    yield f"content {content_id}", "; ".join(found)
         for partition, whole in self.partitions.items():
-            if found := whole.differences():
+            if partition not in incomplete and (found := whole.differences()):
                 yield f"partition {partition}", "; ".join(found)
+
+
+def _texts_as_of(versions: Sequence[Version], position: Position) -> tuple[str, ...]:
+    """Empty where it is not known any more."""
+    version = next((v for v in reversed(versions) if v.position < position), None)
+    if version is None or not version.exists:
+        return ()
+    return (version.title or "", version.slug or "", version.content_type or "")
 
 
 def read_totals(settings: RedisSettings, partitions: int, tell: Tell) -> Totals:
@@ -135,35 +186,70 @@ def read_totals(settings: RedisSettings, partitions: int, tell: Tell) -> Totals:
 
 
 def _read_partition(client: Any, prefix: str, partition: int, totals: Totals, tell: Tell) -> None:
-    place = tag(prefix, partition)
-    fences, whole = _with_fences(client, prefix, partition, [place + "totals"])
-    totals.seen_from[partition], totals.seen_replays_from[partition] = fences
-    totals.partitions[partition] = _sum(fences, whole[0])
-    keys = client.scan_iter(match=f"{_literal(place)}content:*", count=1_000)
-    while chunk := list(islice(keys, _CHUNK)):
-        fences, hashes = _with_fences(client, prefix, partition, chunk)
-        for key, values in zip(chunk, hashes, strict=True):
-            one = _sum(fences, values)
-            one.texts = tuple(values.get(name, "") for name in _TEXTS)
-            totals.contents[key.removeprefix(place + "content:")] = one
-        tell(len(chunk))
+    """Again from its beginning when a rebuild puts another generation in place meanwhile."""
+    while True:
+        contents: dict[str, Sum] = {}
+        generation = client.hget(position_key(prefix, partition), "generation") or ""
+        place = generation_tag(prefix, partition, generation)
+        state, whole = _at_once(client, position_key(prefix, partition), [place + "totals"])
+        keys = client.scan_iter(match=f"{_literal(place)}content:*", count=1_000)
+        same = state.generation == generation
+        while same and (chunk := list(islice(keys, _CHUNK))):
+            seen, hashes = _at_once(client, position_key(prefix, partition), chunk)
+            same = seen.generation == generation
+            for key, values in zip(chunk, hashes, strict=True):
+                one = _sum(seen, values, values.get("rebuilt", ""))
+                one.partition = partition
+                one.texts = tuple(values.get(name, "") for name in _TEXTS)
+                contents[key.removeprefix(place + "content:")] = one
+            tell(len(chunk))
+        if same:
+            break
+    totals.seen_from[partition], totals.seen_replays_from[partition] = state.fence, state.replays_fence
+    totals.partitions[partition] = _sum(state, whole[0], state.counted)
+    totals.contents |= contents
+    totals.held += int(whole[0].get("events", 0))
+    if generation:
+        events = int(state.counted.partition(",")[0] or 0)
+        totals.rebuilt[partition] = Rebuilt(state.lsn, state.joined_at, events, state.until, state.joined_replays_at)
 
 
-def _with_fences(
-    client: Any, prefix: str, partition: int, keys: list[str]
-) -> tuple[tuple[int, int], list[dict[str, str]]]:
-    """Hashes and both fences at one moment: MULTI lets no script in between."""
+@dataclass(frozen=True, slots=True)
+class _State:
+    fence: int
+    generation: str
+    lsn: int
+    joined_at: int
+    counted: str
+    until: int
+    replays_fence: int
+    joined_replays_at: int
+
+
+_FIELDS = (
+    *("fence", "generation", "rebuilt_lsn", "rebuilt_fence", "rebuilt_totals"),
+    *("rebuilt_until", "replays_fence", "rebuilt_replays"),
+)
+
+
+def _at_once(client: Any, position: str, keys: list[str]) -> tuple[_State, list[dict[str, str]]]:
+    """Hashes and the position at one moment: MULTI lets no script in between."""
     with client.pipeline(transaction=True) as pipe:
-        pipe.hget(position_key(prefix, partition), "fence")
-        pipe.hget(replays_key(prefix, partition), "fence")
+        pipe.hmget(position, _FIELDS)
         for key in keys:
             pipe.hgetall(key)
-        fence, replays_fence, *hashes = pipe.execute()
-    return (int(fence or 0), int(replays_fence or 0)), hashes
+        (fence, generation, lsn, joined_at, counted, *replays), *hashes = pipe.execute()
+    numbers = [int(value or 0) for value in replays]
+    return _State(
+        int(fence or 0), generation or "", int(lsn or 0), int(joined_at or 0), counted or "", *numbers
+    ), hashes
 
 
-def _sum(fences: tuple[int, int], values: dict[str, str]) -> Sum:
-    return Sum(fences[0], array("q", [int(values.get(name, 0)) for name in COUNTERS]), replays_fence=fences[1])
+def _sum(state: _State, values: dict[str, str], rebuilt: str) -> Sum:
+    """Without what a rebuild had counted already."""
+    before = [int(part) for part in rebuilt.split(",")] if rebuilt else [0] * len(COUNTERS)
+    left = array("q", [int(values.get(n, 0)) - b for n, b in zip(COUNTERS, before, strict=True)])
+    return Sum(state.fence, left, replays_fence=state.replays_fence)
 
 
 def _literal(text: str) -> str:

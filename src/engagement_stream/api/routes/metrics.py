@@ -1,12 +1,14 @@
 """GET /metrics (JSON) and /metrics/prometheus, over all processes."""
 
+import asyncio
+import time
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Response
 from prometheus_client import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from engagement_stream.api.exposition import merge, parse, render, stage_up
+from engagement_stream.api.exposition import merge, parse, render, stage_states, stage_up
 from engagement_stream.api.figures import Figures
 from engagement_stream.api.health import judge
 from engagement_stream.api.models import Metrics, StageMetrics
@@ -21,8 +23,7 @@ def metrics_routes(stages: Stages, own: RequestMetrics) -> APIRouter:
     @router.get("/metrics")
     async def metrics() -> Metrics:
         """Every process in figures. For Prometheus there is /metrics/prometheus."""
-        seen = await stages.statuses()
-        families = await stages.metrics()
+        seen, families = await asyncio.gather(stages.statuses(), stages.metrics())
         now = datetime.now(UTC)
         return Metrics(
             at=now,
@@ -37,11 +38,13 @@ def metrics_routes(stages: Stages, own: RequestMetrics) -> APIRouter:
     )
     async def prometheus() -> Response:
         """The metrics of all processes in Prometheus's text format; the label `process` names the process."""
-        families = await stages.metrics()
+        seen, families = await asyncio.gather(stages.statuses(), stages.metrics())  # a frozen stage is waited for once
         up = stage_up({name: scraped is not None for name, scraped in families.items()})
+        wall_s = time.time()
+        states = stage_states({name: judge(name, s.look, s.memory, wall_s).state for name, s in seen.items()})
         answered = {name: scraped for name, scraped in families.items() if scraped is not None}
         merged = merge({**answered, "api": parse(own.exposition())})
-        return Response(render([*merged, up]), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return Response(render([*merged, up, states]), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return router
 

@@ -75,21 +75,24 @@ def missing_columns(present: dict[str, str]) -> list[str]:
 
 def ensure_table(client: bigquery.Client, settings: BigQuerySettings) -> None:
     """Dataset, table and views are there, with all columns; any number of times, also by two at once."""
-    crash_point("bigquery.before_table")
+    crash_point("bigquery.before_dataset")
     with translated("making sure of the table"):
         client.create_dataset(f"{settings.project}.{settings.dataset}", exists_ok=True, timeout=_TIMEOUT_S, retry=_ONCE)
+        crash_point("bigquery.after_dataset")
         table = bigquery.Table(table_name(settings), schema=[_field(name) for name, _, _ in COLUMNS])
         table.time_partitioning = bigquery.TimePartitioning(bigquery.TimePartitioningType.DAY, field="event_ts")
         table.clustering_fields = ["content_id"]
         table.description = "Engagement events; one row per record of the enriched topic. Use the views, or NOT _dlq."
         found = client.create_table(table, exists_ok=True, timeout=_TIMEOUT_S, retry=_ONCE)
+    crash_point("bigquery.after_table")
     lacking = missing_columns({field.name: field.field_type for field in found.schema})
     if lacking:
         with translated("adding columns"):
             _add_columns(client, settings, lacking)
+            crash_point("bigquery.after_columns")
     for name, description in VIEWS.items():
         _ensure_view(client, settings, name, description)
-    crash_point("bigquery.after_table")
+    crash_point("bigquery.after_views")
 
 
 def view_sql(settings: BigQuerySettings, name: str) -> str:

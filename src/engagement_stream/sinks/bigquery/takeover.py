@@ -78,7 +78,10 @@ class Takeover:
         count = self._finalize(mark)
         if count is None or not mark.stream.startswith(f"{self._path}/streams/"):
             return None
-        return after_rows(self._place(partition), point.offset, mark, count, _walk(self._road, partition, point.offset))
+        walk = _walk(self._road, partition, point.offset)
+        position = after_rows(self._place(partition), point.offset, mark, count, walk)
+        crash_point("bigquery.after_walk")
+        return position
 
     def _finalize(self, mark: Mark) -> int | None:
         """Rows in the stream, which takes no more from now on; None where that cannot be known."""
@@ -133,6 +136,7 @@ class Takeover:
         if self._in_table is None:
             crash_point("bigquery.before_look")
             self._in_table = last_offsets(client, self._settings, self._road.topic)
+            crash_point("bigquery.after_look")
         return self._in_table
 
     def _create_stream(self) -> str:

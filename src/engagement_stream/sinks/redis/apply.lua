@@ -1,14 +1,18 @@
 #!lua
 -- Applies one batch of one partition and moves its fence, both or neither.
--- KEYS[1] the fence, KEYS[2] the partition's position: the same key, but for replayed dead letters; ARGV: tag, prev, end, window_s, recent_events, payload (fold.py packs it).
+-- KEYS[1] the partition's position; ARGV: tag, prev, end, window_s, recent_events, payload (fold.py packs it), generation,
+-- and which fence: `fence`, or `replays_fence` for dead letters that were sent back.
 -- Answers {verdict, fence}: OK applied; DUP applied before; TRIM applied up to the fence, send the rest;
--- GAP what lies before is missing here; TORN an earlier run broke off in the middle.
-local tag, prev, stop = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+-- GAP what lies before is missing here; TORN an earlier run broke off in the middle; MOVED a rebuild has put another
+-- generation here, with a fence of its own and another rule of what it passes over.
+local prev, stop = tonumber(ARGV[2]), tonumber(ARGV[3])
 local window_s, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local state = redis.call('HMGET', KEYS[2], 'fence', 'clock_us', 'applying')
-local fence = tonumber((KEYS[1] == KEYS[2] and state[1] or redis.call('HGET', KEYS[1], 'fence')) or 0)
+local state = redis.call('HMGET', KEYS[1], ARGV[8], 'clock_us', 'applying', 'generation')
+local fence = tonumber(state[1] or 0)
 if state[3] then return {'TORN', fence} end
+if (state[4] or '') ~= ARGV[7] then return {'MOVED', fence} end
+local tag = state[4] and ARGV[1] .. state[4] .. ':' or ARGV[1]
 if fence ~= prev then
   if fence >= stop then return {'DUP', fence} end
   if fence > prev then return {'TRIM', fence} end
@@ -18,7 +22,7 @@ end
 local batch = cmsgpack.unpack(ARGV[6])
 -- Scripts do not roll back. Nothing below is expected to fail (the batch was checked before it was packed); should it
 -- fail all the same, over a key of somebody else's say, this mark stays and nothing is ever applied twice.
-redis.call('HSET', KEYS[2], 'applying', ARGV[3])
+redis.call('HSET', KEYS[1], 'applying', ARGV[3])
 
 local counters = {'events', 'play', 'pause', 'finish', 'click', 'untyped', 'ms', 'timed'}
 local clock_us = math.max(tonumber(state[2] or 0), batch[1])
@@ -159,7 +163,6 @@ for i, name in ipairs({'no_content', 'future', 'dead_letters'}) do
   if totals[i + 1] ~= 0 then redis.call('HINCRBY', tag .. 'totals', name, totals[i + 1]) end
 end
 
-redis.call('HSET', KEYS[1], 'fence', ARGV[3])
-redis.call('HSET', KEYS[2], 'clock_us', clock_us)
-redis.call('HDEL', KEYS[2], 'applying')
+redis.call('HSET', KEYS[1], ARGV[8], ARGV[3], 'clock_us', clock_us)
+redis.call('HDEL', KEYS[1], 'applying')
 return {'OK', stop}

@@ -145,7 +145,7 @@ def _content(content_id: str, tally: _Tally, recent_events: int) -> tuple[object
         tally.counters,
         () if tally.latest is None else _description(tally.latest),
         list(tally.users),
-        [order_key(ts_us, event_id) + _recent(event) for ts_us, event_id, event in recent],
+        [order_key(ts_us, event_id) + recent_json(event) for ts_us, event_id, event in recent],
         [(bucket, count, ms) for bucket, (count, ms) in tally.window.items()],
     )
 
@@ -159,7 +159,8 @@ def _description(event: RedisEvent) -> tuple[str, str, str, str]:
     return f"{lsn:016x}{index:016x}", event.title or "", event.slug or "", event.content_type or ""
 
 
-def _recent(event: RedisEvent) -> str:
+def recent_json(event: RedisEvent) -> str:
+    """What is kept of one of the latest events, behind its order key."""
     return _recent_json(
         (
             event.event_id,

@@ -4,15 +4,25 @@ Every key of a partition of the enriched topic carries its number as the hash ta
 on one node and one script may change them together. With the default prefix and partition 3:
 
 `engagement:partitions`          set: numbers of the partitions that have ever been written
-`engagement:{3}:position`        hash: `fence` (next offset to apply), `clock_us` (latest commit time applied,
-                                 microseconds since 1970), `window_s`; `applying` only if a script broke off
-`engagement:{3}:replayed`        hash: `fence` of the replayed dead letters' topic, which is counted into the same keys
+`engagement:{3}:position`        hash: `fence` (next offset to apply), `replays_fence` (the same in the topic of
+                                 dead letters that were sent back), `clock_us` (latest commit time applied,
+                                 microseconds since 1970), `window_s`; `applying` only if a script broke off.
+                                 After a rebuild out of PostgreSQL also `generation`, `rebuilt_lsn` (everything
+                                 committed before this LSN is in it, and is passed over when the log tells it before
+                                 offset `rebuilt_until`: behind that only replays are so old), `rebuilt_fence` and
+                                 `rebuilt_replays` (where it joined the log and the replays) and `rebuilt_totals`;
+                                 `rebuilding` names the generation that is being made
+
+Everything else belongs to a generation. The first has no name; `engagement:{3}:g1a2b3c4d:totals` is of another one.
+Scripts ask `position` for the present one in the same step in which they read or write.
+
 `engagement:{3}:totals`          hash, over the whole partition: `events`, `play`, `pause`, `finish`, `click`,
                                  `untyped` (NULL or unknown type), `ms` (sum of duration_ms), `timed` (events with
                                  a duration), `no_content` (events whose content_id is NULL: in no ranking),
                                  `future` (event_ts after commit, counted at commit), `dead_letters`
 `engagement:{3}:content:<id>`    hash: the same counters for one content, and `title`, `slug`, `content_type`
-                                 (empty: NULL) as of the latest event, whose position is `as_of`
+                                 (empty: NULL) as of the latest event, whose position is `as_of`; `rebuilt`: the
+                                 counters as a rebuild found them
 `engagement:{3}:users:<id>`      HyperLogLog of the content's users: PFCOUNT
 `engagement:{3}:recent:<id>`     sorted set, all scores 0, ordered by member: 16 hex digits of event time, 16 of the
                                  event id, then a JSON array (see `reader.RecentEvent`)
@@ -34,13 +44,13 @@ def tag(prefix: str, partition: int) -> str:
     return f"{prefix}:{{{partition}}}:"
 
 
+def generation_tag(prefix: str, partition: int, generation: str) -> str:
+    """What every key of one generation begins with; `generation` is empty for the first."""
+    return tag(prefix, partition) + (f"{generation}:" if generation else "")
+
+
 def position_key(prefix: str, partition: int) -> str:
     return tag(prefix, partition) + "position"
-
-
-def replays_key(prefix: str, partition: int) -> str:
-    """The fence of replayed dead letters."""
-    return tag(prefix, partition) + "replayed"
 
 
 def partitions_key(prefix: str) -> str:

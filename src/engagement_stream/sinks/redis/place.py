@@ -5,34 +5,35 @@ from collections.abc import Iterator, Mapping
 from engagement_stream.errors import Fatal
 from engagement_stream.sinks.redis.keys import position_key, tag
 
+_REBUILD = "count everything again out of PostgreSQL with `engagement rebuild redis`, then restart the stage"
+
 
 def resume_at(
-    prefix: str, topic: str, partition: int, fence: int | None, begins_at: int, ends_at: int, key: str | None = None
+    prefix: str, topic: str, partition: int, fence: int | None, begins_at: int, ends_at: int, field: str = "fence"
 ) -> int:
-    """The next offset to apply; raises Fatal where going on would lose or double something. `key` holds the fence."""
-    name, key = f"{topic}[{partition}]", key or position_key(prefix, partition)
+    """The next offset to apply; raises Fatal where going on would lose or double something. `field` holds the fence."""
+    name, key = f"{topic}[{partition}]", position_key(prefix, partition)
     if fence is None:
         if begins_at == 0:
             return 0
         raise Fatal(
             f"Redis holds no position for {name}, and the log begins only at {begins_at}: lifetime totals cannot be "
             "counted from it alone",
-            remedy="restore Redis from its append-only file or a backup. A rebuild out of PostgreSQL comes with a "
-            f"later release; to accept totals from the oldest record kept on, run: HSET {key} fence {begins_at}",
+            remedy=f"{_REBUILD}; or restore Redis from its append-only file or a backup; to accept totals from the "
+            f"oldest record kept on instead, run: HSET {key} {field} {begins_at}",
         )
     if fence > ends_at:
         raise Fatal(
             f"Redis has applied {name} up to {fence}, and the log ends at {ends_at}: Kafka lost records or the topic "
             "was made anew",
-            remedy=f"if the topic was made anew on purpose, delete the keys {tag(prefix, partition)}* and restart the "
-            "stage; otherwise restore Kafka first",
+            remedy=f"if the topic was made anew on purpose, {_REBUILD} (or delete the keys {tag(prefix, partition)}* "
+            "and restart the stage, to count the new topic alone); otherwise restore Kafka first",
         )
     if fence < begins_at:
         raise Fatal(
             f"Redis has applied {name} up to {fence}, and the log begins only at {begins_at}: "
             f"{begins_at - fence} offsets were trimmed before they were counted",
-            remedy="a rebuild out of PostgreSQL comes with a later release; to accept totals without them, run: "
-            f"HSET {key} fence {begins_at}",
+            remedy=f"{_REBUILD}; to accept totals without them instead, run: HSET {key} {field} {begins_at}",
         )
     return fence
 

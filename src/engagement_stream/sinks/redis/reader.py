@@ -19,13 +19,17 @@ from redis import exceptions as foreign
 from redis.asyncio.retry import Retry as ClientRetry
 from redis.backoff import NoBackoff
 
+from engagement_stream.errors import Retry
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.redis.errors import translated
 from engagement_stream.sinks.redis.fold import floor_bucket
-from engagement_stream.sinks.redis.keys import ORDER_KEY_LENGTH, partitions_key, tag
+from engagement_stream.sinks.redis.keys import ORDER_KEY_LENGTH, generation_tag, partitions_key, position_key, tag
 
-_TOP = files(__package__).joinpath("top.lua").read_text()
-_STATS = files(__package__).joinpath("stats.lua").read_text()
+_SCRIPTS = {
+    name: files(__package__).joinpath(f"{name}.lua").read_text() for name in ("top", "stats", "recent", "totals")
+}
+_TRIES = 5
+"""A rebuild may put another generation in place between two questions about one content; once, not five times."""
 _PARTITIONS_FOR_S = 5.0
 """How long the list of partitions is believed; it changes when the topic is made, and then never."""
 
@@ -106,8 +110,7 @@ class RedisReader:
             socket_connect_timeout=5.0,
             retry=ClientRetry(NoBackoff(), 1),  # once: a connection that was cut while idle; then the asker is told
         )
-        self._top = ""
-        self._stats = ""
+        self._digests: dict[str, str] = {}
         self._partitions: list[int] = []
         self._partitions_at_s = float("-inf")
 
@@ -115,7 +118,7 @@ class RedisReader:
         """The contents with most events in the window, most first; ties go to the greater content id."""
         if limit < 1:
             return []
-        answers = await self._ask("top", "window", self._now(), self._window_s, limit)
+        answers = await self._ask("top", self._now(), self._window_s, limit)
         rows = [row for _, answer in answers for row in _decode_top(answer)]
         best = nlargest(limit, rows, key=lambda row: (row[1], row[0]))
         return [
@@ -135,13 +138,17 @@ class RedisReader:
     async def get_content_stats(self, content_id: str) -> ContentStats | None:
         """None for a content that no event was seen of."""
         content_id = str(content_id)
-        answers = await self._ask("stats", f"content:{content_id}", self._now(), self._window_s, content_id)
-        found = next(((partition, answer) for partition, answer in answers if answer is not None), None)
-        if found is None:
-            return None
-        partition, (flat, window_events, window_ms, last) = found
-        with translated():
-            users = await self._client.pfcount(f"{tag(self._settings.prefix, partition)}users:{content_id}")
+        for _ in range(_TRIES):
+            answers = await self._ask("stats", self._now(), self._window_s, content_id)
+            found = next(((partition, answer) for partition, answer in answers if answer is not None), None)
+            if found is None:
+                return None
+            partition, (flat, window_events, window_ms, last, generation) = found
+            users = await self._users(partition, generation.decode(), content_id)
+            if users is not None:
+                break
+        else:
+            raise Retry("Redis is being rebuilt over and over")
         held = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
         count = {
             name: int(held[name]) for name in ("events", "play", "pause", "finish", "click", "untyped", "timed", "ms")
@@ -171,25 +178,14 @@ class RedisReader:
         """The latest events by (event_ts, id), latest first; as many as are kept (REDIS_RECENT_EVENTS)."""
         if count < 1:
             return []
-        with translated():
-            partitions = await self._known_partitions()
-            async with self._client.pipeline(transaction=False) as pipe:
-                for partition in partitions:
-                    pipe.zrange(f"{tag(self._settings.prefix, partition)}recent:{content_id}", 0, count - 1, desc=True)
-                answers: list[list[bytes]] = await pipe.execute()
-        return [_recent_event(member) for answer in answers for member in answer]
+        answers = await self._ask("recent", content_id, count)
+        return [_recent_event(member) for _, answer in answers for member in answer]
 
     async def totals(self) -> dict[str, int]:
         """Lifetime totals over everything, as `keys.py` names them; the sums equal SQL's over the same events."""
-        with translated():
-            partitions = await self._known_partitions()
-            async with self._client.pipeline(transaction=False) as pipe:
-                for partition in partitions:
-                    pipe.hgetall(tag(self._settings.prefix, partition) + "totals")
-                answers: list[dict[bytes, bytes]] = await pipe.execute()
         sums: dict[str, int] = {}
-        for answer in answers:
-            for name, value in answer.items():
+        for _, flat in await self._ask("totals"):
+            for name, value in zip(flat[::2], flat[1::2], strict=True):
                 sums[name.decode()] = sums.get(name.decode(), 0) + int(value)
         return sums
 
@@ -208,31 +204,42 @@ class RedisReader:
     def _now(self) -> int:
         return floor_bucket(int(self._now_s() * 1e6))
 
-    async def _ask(self, script: str, key: str, *arguments: str | int) -> list[tuple[int, Any]]:
+    async def _users(self, partition: int, generation: str, content_id: str) -> int | None:
+        """The estimate, if that generation is still the present one."""
+        prefix = self._settings.prefix
+        with translated():
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.hget(position_key(prefix, partition), "generation")
+                pipe.pfcount(f"{generation_tag(prefix, partition, generation)}users:{content_id}")
+                present, users = await pipe.execute()
+        return int(users) if (present or b"").decode() == generation else None
+
+    async def _ask(self, script: str, *arguments: str | int) -> list[tuple[int, Any]]:
         """Each partition with the script's answer; a server that forgot the script is told it again."""
         with translated():
             partitions = await self._known_partitions()
-            if not self._stats:
+            if script not in self._digests:
                 await self._load()
             try:
-                return await self._ask_once(partitions, script, key, arguments)
+                return await self._ask_once(partitions, script, arguments)
             except foreign.NoScriptError:
                 await self._load()
-                return await self._ask_once(partitions, script, key, arguments)
+                return await self._ask_once(partitions, script, arguments)
 
     async def _ask_once(
-        self, partitions: Sequence[int], script: str, key: str, arguments: Sequence[str | int]
+        self, partitions: Sequence[int], script: str, arguments: Sequence[str | int]
     ) -> list[tuple[int, Any]]:
-        digest = self._top if script == "top" else self._stats
+        prefix = self._settings.prefix
         async with self._client.pipeline(transaction=False) as pipe:
             for partition in partitions:
-                start = tag(self._settings.prefix, partition)
-                pipe.evalsha_ro(digest, 1, start + key, start, *map(str, arguments))
+                place = position_key(prefix, partition), tag(prefix, partition)
+                pipe.evalsha_ro(self._digests[script], 1, *place, *map(str, arguments))
             answers = await pipe.execute()
         return list(zip(partitions, answers, strict=True))
 
     async def _load(self) -> None:
-        self._top, self._stats = await asyncio.gather(self._client.script_load(_TOP), self._client.script_load(_STATS))
+        digests = await asyncio.gather(*map(self._client.script_load, _SCRIPTS.values()))
+        self._digests = dict(zip(_SCRIPTS, digests, strict=True))
 
     async def _known_partitions(self) -> list[int]:
         now_s = time.monotonic()

@@ -2,7 +2,8 @@
 
 A batch carries `prev` and `end`, its place in the log. The script compares `prev` with the fence, so a lost answer, a
 retry, a worker that wakes up late and a Redis that lost data all end in a verdict instead of a wrong total:
-OK, DUP (applied before), TRIM (applied in part), GAP (what lies before is missing: go back to the fence).
+OK, DUP (applied before), TRIM (applied in part), GAP (what lies before is missing: go back to the fence), MOVED (a
+rebuild out of PostgreSQL took this partition's place: go to its fence, and pass over what it already counted).
 """
 
 import time
@@ -11,8 +12,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry as ClientRetry
 
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fatal, Reopen, Retry
@@ -21,16 +20,34 @@ from engagement_stream.observe.metrics import CLAMPED
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.base import Checkpoint, Gather, Receipt, Road, Slice
 from engagement_stream.sinks.decode import decode
+from engagement_stream.sinks.redis.client import blocking_client
 from engagement_stream.sinks.redis.errors import instruction, translated
 from engagement_stream.sinks.redis.fold import Folded, RedisEvent, decode_event, fold
-from engagement_stream.sinks.redis.keys import partitions_key, position_key, replays_key, tag
+from engagement_stream.sinks.redis.keys import partitions_key, position_key, tag
 from engagement_stream.sinks.redis.place import resume_at, server_findings
 
 PIECE_RECORDS = 500
 """Records per script: some milliseconds of the server's one thread, and within what Lua's `unpack` takes."""
 
 _HINT_EVERY_S = 1.0
+_STATE = ("applying", "window_s", "generation", "rebuilt_lsn", "rebuilt_until")
 _APPLY = files(__package__).joinpath("apply.lua").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a partition's state was made of: empty and 0, or a rebuild that counted all that was committed before.
+
+    It is passed over before offset `until`: behind that nothing is so old but dead letters that were sent back to
+    enrich, and those the rebuild left out.
+    """
+
+    name: str
+    from_lsn: int
+    until: int
+
+    def passes_over(self, offset: int, lsn: int) -> bool:
+        return lsn < self.from_lsn and offset < self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +66,13 @@ class RedisSink:
 
     def __init__(self, settings: RedisSettings, *, replays: bool = False) -> None:
         self._settings = settings
-        self._fence_key = replays_key if replays else position_key
+        self._replays = replays
+        self._fence = "replays_fence" if replays else "fence"
         self._window_s = settings.window_minutes * 60
         self._client: redis.Redis | None = None
         self._road: Road | None = None
         self._script = ""
+        self._generations: dict[int, Generation] = {}
         self._hinted_s = 0.0
         self._warned: set[str] = set()
 
@@ -70,18 +89,19 @@ class RedisSink:
         self.close()
         prefix = self._settings.prefix
         begins, ends = road.begins_at(partitions), road.ends_at(partitions)
-        crash_point("redis.before_open")
+        crash_point("redis.before_fences")
         with translated():
-            client = self._connect()
+            client = blocking_client(self._settings)
             self._check(client)
             self._script = str(client.script_load(_APPLY))
             with client.pipeline(transaction=False) as pipe:
                 for partition in partitions:
-                    pipe.hget(self._fence_key(prefix, partition), "fence")
-                    pipe.hmget(position_key(prefix, partition), "applying", "window_s")
-                answers = pipe.execute()
+                    pipe.hmget(position_key(prefix, partition), self._fence, *_STATE)
+                states = pipe.execute()
+        crash_point("redis.after_fences")
         starts: dict[int, int] = {}
-        for partition, fence, (applying, window_s) in zip(partitions, answers[::2], answers[1::2], strict=True):
+        self._generations = {}
+        for partition, (fence, applying, window_s, generation, lsn, until) in zip(partitions, states, strict=True):
             if applying is not None:
                 raise _torn(prefix, partition)
             starts[partition] = resume_at(
@@ -91,8 +111,10 @@ class RedisSink:
                 None if fence is None else int(fence),
                 begins[partition],
                 ends[partition],
-                self._fence_key(prefix, partition),
+                self._fence,
             )
+            passed_lsn = 0 if self._replays else int(lsn or 0)  # what was sent back was left out by the rebuild
+            self._generations[partition] = Generation((generation or b"").decode(), passed_lsn, int(until or 0))
             if window_s is not None and int(window_s) < self._window_s:
                 self._warn(f"the window was made longer: the ranking is whole again in {self._window_s // 60} minutes")
         with translated(), client.pipeline(transaction=False) as pipe:
@@ -101,7 +123,7 @@ class RedisSink:
             for partition in partitions:
                 pipe.hset(position_key(prefix, partition), "window_s", self._window_s)
             pipe.execute()
-        crash_point("redis.after_open")
+        crash_point("redis.after_window")
         self._client, self._road = client, road
         return starts
 
@@ -130,6 +152,8 @@ class RedisSink:
                     todo.append(part.after(fence))
                 elif verdict == b"GAP":
                     raise Reopen(f"Redis stands at {fence} in {road.topic}[{part.partition}], we are at {part.prev}")
+                elif verdict == b"MOVED":
+                    raise Reopen(f"{road.topic}[{part.partition}] was rebuilt in Redis up to {fence}")
                 else:
                     raise _torn(self._settings.prefix, part.partition)
         self._hint(road, durable)
@@ -149,9 +173,15 @@ class RedisSink:
             piece = Slice(part.partition, prev, end, part.offsets[first:last], part.values[first:last])
             prev = end
             read = decode(piece, self.decoder, stage=self.name, topic=road.topic)
-            road.dead_letter(read.letters)
+            if read.letters:
+                crash_point("redis.before_dead_letter")
+                road.dead_letter(read.letters)
+                crash_point("redis.after_dead_letter")
+            made = self._generations[part.partition]
             folded = fold(
-                read.events,
+                [e for o, e in zip(read.offsets, read.events, strict=True) if not made.passes_over(o, e.position[0])]
+                if made.from_lsn
+                else read.events,
                 dead_letters=len(read.letters),
                 recent_events=self._settings.recent_events,
                 window_s=self._window_s,
@@ -167,8 +197,7 @@ class RedisSink:
                 part = piece.part
                 pipe.evalsha(
                     self._script,
-                    2,
-                    self._fence_key(prefix, part.partition),
+                    1,
                     position_key(prefix, part.partition),
                     tag(prefix, part.partition),
                     part.prev,
@@ -176,6 +205,8 @@ class RedisSink:
                     self._window_s,
                     self._settings.recent_events,
                     piece.folded.payload,
+                    self._generations[part.partition].name,
+                    self._fence,
                 )
             answers = pipe.execute(raise_on_error=False)
         crash_point("redis.after_script")
@@ -195,14 +226,6 @@ class RedisSink:
             except (Retry, Reopen):
                 return
 
-    def _connect(self) -> redis.Redis:
-        return redis.Redis.from_url(
-            self._settings.url.get_secret_value(),
-            socket_timeout=5.0,
-            socket_connect_timeout=5.0,
-            retry=ClientRetry(NoBackoff(), 0),  # the runner decides about waiting
-        )
-
     def _check(self, client: redis.Redis) -> None:
         try:
             told = client.info("everything")
@@ -215,11 +238,12 @@ class RedisSink:
     def _warn(self, sentence: str) -> None:
         if sentence not in self._warned:
             self._warned.add(sentence)
-            log().warning(sentence)
+            log().warning("the server could lose totals", finding=sentence)
 
 
 def _torn(prefix: str, partition: int) -> Fatal:
     return Fatal(
         f"a script broke off in the middle of a batch of partition {partition}: its totals in Redis are not right",
-        remedy=f"delete the keys {tag(prefix, partition)}* and restart the stage: the log is counted again",
+        remedy="run `engagement rebuild redis` and restart the stage; or, while the log holds everything, delete the "
+        f"keys {tag(prefix, partition)}* and restart the stage: the log is counted again",
     )

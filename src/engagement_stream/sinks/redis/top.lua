@@ -1,9 +1,11 @@
 #!lua flags=no-writes
 -- The most engaged contents of one partition's window as of now, most first (ties: greater content id first).
--- KEYS[1] the window; ARGV: tag, now (start of its bucket, seconds), window_s, limit.
+-- KEYS[1] the partition's position; ARGV: tag, now (start of its bucket, seconds), window_s, limit.
 -- Answers msgpack: [[content, events, ms, title, slug, content_type], ...].
-local tag, now, window_s, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local clock_us = tonumber(redis.call('HGET', tag .. 'position', 'clock_us') or 0)
+local now, window_s, limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local state = redis.call('HMGET', KEYS[1], 'clock_us', 'generation')
+local clock_us = tonumber(state[1] or 0)
+local tag = state[2] and ARGV[1] .. state[2] .. ':' or ARGV[1]
 local window_from = math.max(now, math.floor(clock_us / 10000000) * 10) - window_s
 
 -- A quiet partition's clock stands still: buckets that have left the window since are still in its running sums.
@@ -19,7 +21,7 @@ end
 -- A running sum is never less than what is left of it, so reading may stop at the first that is below the last place.
 local best, from = {}, 0
 while true do
-  local rows = redis.call('ZREVRANGE', KEYS[1], from, from + limit - 1, 'WITHSCORES')
+  local rows = redis.call('ZREVRANGE', tag .. 'window', from, from + limit - 1, 'WITHSCORES')
   for i = 1, #rows, 2 do
     local events = tonumber(rows[i + 1]) - in_stale(rows[i])
     if events > 0 then best[#best + 1] = {rows[i], events} end

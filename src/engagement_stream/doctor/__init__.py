@@ -1,0 +1,1 @@
+"""What has to be so around the pipeline, looked at one by one; each finding says what mends it."""

@@ -1,0 +1,193 @@
+"""Steps on the way out of the enriched topic."""
+
+from typing import Final
+
+from tests.crash_points.step import Step
+
+_TABLE = "sinks/bigquery/table.py::"
+_BIGQUERY = "sinks/bigquery/sink.py::BigQuerySink"
+_TAKEOVER = "sinks/bigquery/takeover.py::Takeover"
+
+STEPS: Final = (
+    Step(
+        "sinks/road.py::KafkaRoad.committed",
+        "_consumer.committed",
+        "road.before_committed",
+        "road.after_committed",
+        "A sink's checkpoints are read: offset and metadata.",
+    ),
+    Step(
+        "sinks/road.py::KafkaRoad.commit",
+        "_consumer.commit",
+        "road.before_commit",
+        "road.after_commit",
+        "Offset and metadata are moved together; refused when the partitions are another worker's.",
+    ),
+    Step(
+        "sinks/road.py::KafkaRoad._bounds",
+        "_consumer.get_watermark_offsets",
+        "road.before_bounds",
+        "road.after_bounds",
+        "What the log still holds.",
+    ),
+    Step(
+        "sinks/road.py::KafkaRoad.dead_letter",
+        "_letters.put",
+        "road.before_dead_letter",
+        "road.after_dead_letter",
+        "The letters are durable; the position has not moved past their records yet.",
+        ("broker/dead_letter.py::DeadLetters.put",),
+    ),
+    Step(
+        "sinks/redis/sink.py::RedisSink.open",
+        "pipe.execute",
+        "redis.before_fences",
+        "redis.after_fences",
+        "The fences are read: they are the position.",
+    ),
+    Step(
+        "sinks/redis/sink.py::RedisSink.open",
+        "pipe.execute",
+        "redis.after_fences",
+        "redis.after_window",
+        "Redis knows its partitions and the window's length.",
+    ),
+    Step(
+        "sinks/redis/sink.py::RedisSink._pieces",
+        "road.dead_letter",
+        "redis.before_dead_letter",
+        "redis.after_dead_letter",
+        "Unreadable records are dead letters before the script moves the fence past them.",
+    ),
+    Step(
+        "sinks/redis/sink.py::RedisSink._apply",
+        "pipe.execute",
+        "redis.before_script",
+        "redis.after_script",
+        "Totals and fence, in one script.",
+    ),
+    Step(
+        f"{_TABLE}ensure_table",
+        "client.create_dataset",
+        "bigquery.before_dataset",
+        "bigquery.after_dataset",
+        "The dataset is there.",
+    ),
+    Step(
+        f"{_TABLE}ensure_table",
+        "client.create_table",
+        "bigquery.after_dataset",
+        "bigquery.after_table",
+        "The table is there.",
+    ),
+    Step(
+        f"{_TABLE}ensure_table",
+        "_add_columns",
+        "bigquery.after_table",
+        "bigquery.after_columns",
+        "An older table has the columns it lacked.",
+        (f"{_TABLE}_add_columns",),
+    ),
+    Step(
+        f"{_TABLE}ensure_table",
+        "_ensure_view",
+        "bigquery.after_table",
+        "bigquery.after_views",
+        "The views are there.",
+        (f"{_TABLE}_ensure_view",),
+    ),
+    Step(
+        f"{_TAKEOVER}._finalize",
+        "client.finalize_write_stream",
+        "bigquery.before_finalize",
+        "bigquery.after_finalize",
+        "The former owner's stream takes nothing any more, and says how many rows it has taken.",
+    ),
+    Step(
+        f"{_TAKEOVER}._by_stream",
+        "after_rows",
+        None,
+        "bigquery.after_walk",
+        "The records behind the checkpoint are counted off: that is the true position.",
+    ),
+    Step(
+        f"{_TAKEOVER}._last",
+        "last_offsets",
+        "bigquery.before_look",
+        "bigquery.after_look",
+        "Where no stream can tell, the table's greatest offset does.",
+        (f"{_TABLE}last_offsets",),
+    ),
+    Step(
+        f"{_TAKEOVER}._create_stream",
+        "client.create_write_stream",
+        "bigquery.before_create_stream",
+        "bigquery.after_create_stream",
+        "A stream that nobody else knows.",
+    ),
+    Step(
+        f"{_TAKEOVER}.lanes",
+        "_road.commit",
+        "bigquery.before_first_commit",
+        "bigquery.after_first_commit",
+        "A successor will find the new stream: only now may anything be appended to it.",
+    ),
+    Step(
+        f"{_BIGQUERY}._dead_letter",
+        "_road.dead_letter",
+        "bigquery.before_dead_letter",
+        "bigquery.after_dead_letter",
+        "Letters before their placeholders: nobody looks at a record again whose row is there.",
+    ),
+    Step(
+        f"{_BIGQUERY}._deliver",
+        "connection.send",
+        "bigquery.before_append",
+        "bigquery.after_send",
+        "Appends are under way, each at its offset in the stream.",
+        ("sinks/bigquery/stream.py::Connection.send",),
+    ),
+    Step(
+        f"{_BIGQUERY}._deliver",
+        "self._collect",
+        "bigquery.after_send",
+        "bigquery.after_append",
+        "The answers: the rows are in the table.",
+    ),
+    Step(
+        f"{_BIGQUERY}.write",
+        "road.commit",
+        "bigquery.before_commit",
+        "bigquery.after_commit",
+        "The checkpoint follows; it may lag, the stream knows better.",
+    ),
+    Step(
+        "sinks/http/sink.py::_read_again",
+        "road.read",
+        "http.before_read",
+        "http.after_read",
+        "The frozen batch's records, out of the log again.",
+    ),
+    Step(
+        "sinks/http/sink.py::HttpSink._commit",
+        "_road.dead_letter",
+        "http.before_dead_letter",
+        "http.after_dead_letter",
+        "Refused events are dead letters before the position moves past them.",
+    ),
+    Step(
+        "sinks/http/sink.py::HttpSink._commit",
+        "_road.commit",
+        "http.before_commit",
+        "http.after_commit",
+        "What is settled and the plan of what is sent next, in one commit, before the first send.",
+    ),
+    Step(
+        "sinks/http/sink.py::HttpSink._send",
+        "_endpoint.post",
+        "http.before_send",
+        "http.after_answer",
+        "The receiver has acted, or not: the same bytes go out again under the same key.",
+        ("sinks/http/endpoint.py::Endpoint.post",),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Deliberate defects: each breaks one promise of the product, and a scenario against real servers has to notice."""
