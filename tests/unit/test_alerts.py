@@ -24,7 +24,8 @@ ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 FROM_ELSEWHERE = {
     "up": "made by Prometheus itself, one for each target",
     "process_start_time_seconds": "the client library's own",
-    "engagement_verify_": "of a continuous ledger; matched by pattern, absent where none runs",
+    "engagement_verify_": "of a continuous ledger; absent where none runs",
+    "engagement_dlq_": "of the dead-letter queue; absent before the first letter",
 }
 """Metrics in the rules that docs/reference/metrics.md need not list, and why."""
 

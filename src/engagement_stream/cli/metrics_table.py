@@ -89,9 +89,10 @@ def _stage_rows() -> Iterator[Row]:
     collectors: dict[str, tuple[str, tuple[str, ...]]] = {}
     for module in _modules():
         for variable, value in vars(module).items():
-            if isinstance(value, MetricWrapperBase | BatchHistogram):
-                for family in value.collect():
-                    collectors[family.name] = (variable, _label_names(value))
+            for metric in value.values() if isinstance(value, dict) else (value,):
+                if isinstance(metric, MetricWrapperBase | BatchHistogram):
+                    for family in metric.collect():
+                        collectors[family.name] = (variable, _label_names(metric))
     for family in REGISTRY.collect():
         if is_ours(family):
             variable, labels = collectors.get(family.name, ("", _sample_labels(family)))

@@ -57,7 +57,7 @@ class RebuildSource:
         slot = f"engagement_rebuild_{secrets.token_hex(4)}"
         self._client = Client(postgres.model_copy(update={"slot": slot}))
         self._connection = self._client.connect()
-        self._events = ""
+        self._events = self._undated = ""
         self.id_at = 0
         """Which column of engagement_events the id is."""
         self._parameters: dict[str, Any] = {}
@@ -132,10 +132,11 @@ class RebuildSource:
 
     def _set_up(self, taken: Taken, left_out: Sequence[int]) -> None:
         self._parameters = {"taken": taken.at, "left_out": list(left_out)}
-        self._events = _SQL["events"].format(
-            committed="pg_xact_commit_timestamp(xmin)" if taken.commit_times else "NULL::timestamptz",
-            left_out=_SQL["left_out"] if left_out else "",
-        )
+        condition = _SQL["left_out"] if left_out else ""
+        # PostgreSQL looks the commit up for each row, also where nobody reads it.
+        self._undated = _SQL["events"].format(committed="NULL::timestamptz", left_out=condition)
+        dated = _SQL["events"].format(committed="pg_xact_commit_timestamp(xmin)", left_out=condition)
+        self._events = dated if taken.commit_times else self._undated
 
     def contents(self) -> Iterator[Row]:
         """(id, slug, title, content_type, length_seconds) as of the snapshot."""
@@ -179,7 +180,8 @@ class RebuildSource:
         return tuple(int(value or 0) for value in row)
 
     def _copy(self, name: str, **parameters: object) -> Iterator[Row]:
-        query = f"COPY ({_SQL[name].format(events=self._events)}) TO STDOUT"
+        events = self._undated if name in {"users", "totals"} else self._events
+        query = f"COPY ({_SQL[name].format(events=events)}) TO STDOUT"
         with (
             translated(),
             self._connection.cursor() as cursor,
