@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from engagement_stream import __version__
 from engagement_stream.api import problems
 from engagement_stream.api.cached import Cached
+from engagement_stream.api.dead_letters import DeadLetterDesk
+from engagement_stream.api.guard import Guard
 from engagement_stream.api.health import stage_of
 from engagement_stream.api.live.hub import Hub
 from engagement_stream.api.live.snapshot import Snapshots
@@ -17,6 +19,7 @@ from engagement_stream.api.reader import Reader, redis_health
 from engagement_stream.api.requests import CountRequests, RequestMetrics
 from engagement_stream.api.routes.content import content_routes
 from engagement_stream.api.routes.dashboard import dashboard_routes
+from engagement_stream.api.routes.dlq import dlq_routes
 from engagement_stream.api.routes.health import health_routes
 from engagement_stream.api.routes.live import live_routes
 from engagement_stream.api.routes.metrics import metrics_routes
@@ -28,6 +31,7 @@ def create_app(settings: Settings, reader: Reader, stages: Stages | None = None)
     """The API over these stages (those of STAGE_ENDPOINTS unless given) and this reader, which stays the caller's."""
     endpoints = settings.api.stages()
     watched = stages or Stages(endpoints)
+    desk = DeadLetterDesk(settings.kafka)
     has_redis_sink = "redis" in {stage_of(name) for name in endpoints}
 
     async def look_at_redis() -> DependencyHealth:
@@ -36,7 +40,9 @@ def create_app(settings: Settings, reader: Reader, stages: Stages | None = None)
     @contextlib.asynccontextmanager
     async def lifetime(_app: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(watched.watch(), name="watch the stages")
+        desk.watch()
         yield
+        desk.close()
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watch
@@ -52,6 +58,7 @@ def create_app(settings: Settings, reader: Reader, stages: Stages | None = None)
         lifespan=lifetime,
     )
     own = RequestMetrics()
+    own.also(desk)
     app.add_middleware(CountRequests, metrics=own)
     problems.install(app)
     redis = Cached(look_at_redis).get
@@ -64,6 +71,7 @@ def create_app(settings: Settings, reader: Reader, stages: Stages | None = None)
     hub = Hub(live_frame)
     app.include_router(health_routes(watched, redis, exactly_once=exactly_once))
     app.include_router(metrics_routes(watched, own))
+    app.include_router(dlq_routes(desk, Guard(settings.api.token)))
     app.include_router(content_routes(reader, window_minutes))
     app.include_router(live_routes(snapshots, hub))
     app.include_router(dashboard_routes())

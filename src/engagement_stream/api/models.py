@@ -169,6 +169,95 @@ class ContentStats(_Answer):
     last_event: RecentEvent | None
 
 
+DeadLetterState = Literal["open", "replayed", "discarded"]
+
+
+class DeadLetter(_Answer):
+    """One event that a stage could not use, without its payload."""
+
+    id: str = Field(description="`stage~topic~partition~offset` of the record that failed.")
+    stage: str = Field(description="Where it failed: capture, enrich, redis, bigquery or http.")
+    reason: str
+    at: datetime = Field(description="When it came into the queue.")
+    size: int = Field(description="Bytes of the record.")
+    again: int = Field(description="How many replays of the event have failed before.")
+    origin: str = Field(description="Where the event failed first, `topic/partition/offset`.")
+    state: DeadLetterState
+    handled_at: datetime | None
+    handled_by: str = Field(description="command line, token or loopback; empty while it is open.")
+
+
+class DeadLetterContent(DeadLetter):
+    """One letter whole. The payload and the detail may hold personal data."""
+
+    detail: str = Field(description="Why it was refused, as the stage or the receiver said it.")
+    replayable: bool
+    why_not: str = Field(description="Why it cannot be replayed and what to do instead; empty when it can.")
+    payload: str | None = Field(description="The record's bytes as text; null where they are no UTF-8.")
+    payload_base64: str = Field(description="The record's bytes.")
+
+
+class DeadLetters(_Answer):
+    """A page of the queue, newest first."""
+
+    total: int = Field(description="Letters that fit, over all pages.")
+    letters: list[DeadLetter]
+    next: str | None = Field(description="`before` of the next page; null at the end.")
+
+
+class DeadLetterCount(_Answer):
+    """Letters of one stage with one reason."""
+
+    stage: str
+    reason: str
+    open: int
+    replayed: int
+    discarded: int
+
+
+class DeadLetterSummary(_Answer):
+    """The whole queue in figures."""
+
+    open: int
+    replayed: int
+    discarded: int
+    oldest_open: datetime | None
+    counts: list[DeadLetterCount]
+
+
+class DeadLetterFilter(_Answer):
+    """Which open letters; what is left out does not restrict."""
+
+    stage: str | None = None
+    reason: str | None = None
+    since: datetime | None = Field(None, description="Letters from then on.")
+    until: datetime | None = Field(None, description="Letters before then.")
+
+
+class ReplayRequest(_Answer):
+    """Either ids or a filter."""
+
+    ids: list[str] | None = Field(None, min_length=1, max_length=10_000)
+    filter: DeadLetterFilter | None = Field(None, description="{} is every open letter.")
+    limit: int = Field(1_000, ge=1, le=10_000, description="Of a filter: at most so many with this request.")
+
+
+class DiscardRequest(ReplayRequest):
+    """Either ids or a filter; a filter has to be confirmed."""
+
+    confirm: bool = Field(False, description="true: yes, all that fit are given up.")
+
+
+class HandledLetters(_Answer):
+    """What was done. With `left` above 0, send the same request again to go on."""
+
+    done: int = Field(description="Letters that this request replayed or discarded.")
+    handled_before: int = Field(description="Letters that were replayed or discarded before: nothing was done again.")
+    unknown: list[str]
+    refused: dict[str, int] = Field(description="Why letters were left open -> how many.")
+    left: int = Field(description="Letters that fit the filter and were beyond the limit.")
+
+
 class RecentEvents(_Answer):
     """The latest events of one content, latest first by (event_ts, event_id)."""
 

@@ -10,6 +10,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
@@ -32,6 +33,10 @@ class RequestMetrics:
             buckets=_BUCKETS_S,
             registry=self._registry,
         )
+
+    def also(self, collector: Collector) -> None:
+        """Tell these too."""
+        self._registry.register(collector)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """One more."""

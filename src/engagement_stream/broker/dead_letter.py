@@ -6,10 +6,11 @@ before it moves its position and may do so again after a crash.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from engagement_stream.broker.retry import AGAIN, ORIGIN, Replay
 from engagement_stream.broker.transaction import Headers, plain_config
 from engagement_stream.errors import Retry
 from engagement_stream.settings import KafkaSettings
@@ -27,6 +28,8 @@ class DeadLetter:
     value: bytes | None
     reason: str
     detail: str
+    replay: Replay | None = None
+    """Of what, where the record was a replay that failed again."""
 
     @property
     def name(self) -> bytes:
@@ -34,7 +37,7 @@ class DeadLetter:
 
     def headers(self) -> Headers:
         """Everything but the value; the detail is cut so that the record stays within its topic's limit."""
-        return [
+        headers: Headers = [
             ("stage", self.stage.encode()),
             ("reason", self.reason.encode()),
             ("detail", self.detail.encode()[:4_000]),
@@ -43,6 +46,13 @@ class DeadLetter:
             ("offset", b"%d" % self.offset),
             ("key", self.key or b""),
         ]
+        if self.replay is not None:
+            headers += [(ORIGIN, self.replay.origin.encode()), (AGAIN, b"%d" % self.replay.again)]
+        return headers
+
+    def failed_again(self, replay: Replay | None, key: bytes | None) -> "DeadLetter":
+        """The same letter, of a record that was a replay and had this key."""
+        return replace(self, replay=replay, key=self.key or key)
 
 
 class DeadLetters:

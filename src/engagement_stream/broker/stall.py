@@ -17,10 +17,10 @@ _QUIET_S = 10.0
 
 
 class StallWatch:
-    """Asks the brokers after ten quiet seconds, and believes what it sees the second time."""
+    """Asks the brokers after ten quiet seconds (or `quiet_s`), and believes what it sees the second time."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
-        self._kafka, self._topic = kafka, topic
+    def __init__(self, kafka: KafkaSettings, topic: str, *, quiet_s: float | None = None) -> None:
+        self._kafka, self._topic, self._quiet_s = kafka, topic, quiet_s
         self._quiet_since_s = time.monotonic()
         self._suspected: dict[int, int] | None = None
 
@@ -31,7 +31,7 @@ class StallWatch:
 
     def look(self, positions: Mapping[int, int]) -> None:
         """Raises Stalled when two looks find the same positions behind the committed end; Retry."""
-        if not positions or time.monotonic() - self._quiet_since_s < _QUIET_S:
+        if not positions or time.monotonic() - self._quiet_since_s < (self._quiet_s or _QUIET_S):
             return
         self._quiet_since_s = time.monotonic()
         committed = IsolationLevel.READ_COMMITTED  # an open transaction of somebody else's is no stall of ours

@@ -23,6 +23,9 @@ RAW_MAX_BYTES = 4 * _MIB
 ENRICHED_MAX_BYTES = 6 * _MIB
 DLQ_MAX_BYTES = 8 * _MIB
 
+RETRIED_STAGES = ("enrich", "redis", "bigquery", "http")
+"""Stages whose dead letters can be sent back to them."""
+
 # A broker that was away for longer than its session is elected anew and may hear of it after its clients.
 _BETWEEN_LEADERS = frozenset(
     {
@@ -85,6 +88,15 @@ def topic_specs(kafka: KafkaSettings) -> list[TopicSpec]:
                 "retention.ms": "-1",
                 "max.message.bytes": str(DLQ_MAX_BYTES),
             },
+        ),
+        TopicSpec(
+            kafka.dlq_state_topic,
+            1,
+            {**log, "cleanup.policy": "compact", "segment.bytes": str(16 * _MIB), "min.cleanable.dirty.ratio": "0.2"},
+        ),
+        *(
+            TopicSpec(kafka.retry_topic(stage), kafka.partitions, {**kept, "max.message.bytes": str(DLQ_MAX_BYTES)})
+            for stage in RETRIED_STAGES
         ),
     ]
 

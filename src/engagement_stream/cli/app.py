@@ -7,6 +7,7 @@ from engagement_stream.cli import (
     bench,
     chaos,
     config,
+    dlq,
     doctor,
     generate,
     rebuild,
@@ -37,6 +38,7 @@ app.command("api")(api.api)
 app.command("verify")(verify.verify)
 app.command("chaos")(chaos.chaos)
 app.command("doctor")(doctor.doctor)
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(rebuild.app, name="rebuild")
 app.add_typer(generate.app, name="generate")
 app.add_typer(bench.app, name="bench")

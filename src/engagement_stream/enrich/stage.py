@@ -1,5 +1,8 @@
 """The enrich stage: consume, translate, produce; output and offsets in one Kafka transaction.
 
+Two topics are read alike: the raw events, and the dead letters that were sent back here, whose output goes to the
+same partition of the enriched topic as if it had been right the first time. Each batch is of one of them.
+
 A batch is handled whole between two polls, so a rebalance never meets an open transaction: revoked or lost, what was
 not committed is dropped and read again by whoever owns the partition then. After anything but a clean commit: a new
 producer, then back to the committed offsets. Nothing else is forgotten.
@@ -21,7 +24,7 @@ from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.broker.transaction import outbox
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.enrich.catalog_reader import CatalogReader
-from engagement_stream.enrich.start import start_positions
+from engagement_stream.enrich.start import Place, start_positions
 from engagement_stream.enrich.translate import STAGE, Output, Read, read, translate
 from engagement_stream.errors import Fenced, Retry, Stalled, TransactionLost
 from engagement_stream.observe.metrics import CHANGED_LATER, DEAD_LETTERS, REOPENED, RETRIES, StageMetrics
@@ -34,6 +37,7 @@ _IDLE_POLL_S = 1.0
 _CATALOG_WAIT_S = 5.0
 _LAG_EVERY_S = 1.0
 _LOOK_AROUND_S = 0.5
+_STALL_OF_REPLAYS_S = 60.0
 _SETTLE_AFTER_S = 3.0
 """Idle time after which the committed offset moves over the transaction markers behind the last record."""
 
@@ -49,17 +53,21 @@ class EnrichStage:
         self._catalog = CatalogReader(kafka)
         self._backoff = Backoff()
         self._failures = 0
-        self._assigned: list[int] = []
+        self._retry_topic = kafka.retry_topic(STAGE)
+        self._assigned: list[Place] = []
         self._assignments = 0
         """Counts rebalances: what was read before the last one is nobody's."""
-        self._watch = StallWatch(kafka, kafka.events_topic)
+        self._watches = {
+            kafka.events_topic: StallWatch(kafka, kafka.events_topic),
+            self._retry_topic: StallWatch(kafka, self._retry_topic, quiet_s=_STALL_OF_REPLAYS_S),
+        }
         self._producer_lost = True
         self._placed = False
         """The consumer stands at the committed positions."""
-        self._next: dict[int, int] = {}
+        self._next: dict[Place, int] = {}
         """Own next offsets; `position()` drifts while idle."""
-        self._log_ends: dict[int, int] = {}
-        self._committed: dict[int, int] = {}
+        self._log_ends: dict[Place, int] = {}
+        self._committed: dict[Place, int] = {}
         self._busy_until_s = 0.0
         self._lag_told_s = 0.0
 
@@ -90,7 +98,7 @@ class EnrichStage:
             self._kafka.group(STAGE),
             **{"group.instance.id": self._name, "client.id": self._client_id},
         )
-        reader.subscribe([self._kafka.events_topic], self._on_assign, self._on_revoke, self._on_revoke)
+        reader.subscribe(list(self._watches), self._on_assign, self._on_revoke, self._on_revoke)
         try:
             while not stop.is_set():
                 try:
@@ -132,12 +140,14 @@ class EnrichStage:
         if not self._placed:
             self._place(reader)
         messages = self._gather(reader)
-        if messages:
-            self._forward(reader, messages, stop)
-        elif self._placed:
+        for topic in self._watches if messages else ():
+            if of_topic := [message for message in messages if message.topic() == topic]:
+                self._forward(reader, topic, of_topic, stop)
+        if not messages and self._placed:
             self._catalog.follow()
             self._settle(reader)
-            self._watch.look(self._next)
+            for topic, watch in self._watches.items():
+                watch.look({p: offset for (t, p), offset in self._next.items() if t == topic})
         self._tell_lag(reader)
 
     def _place(self, reader: Consumer) -> None:
@@ -151,11 +161,12 @@ class EnrichStage:
         crash_point("enrich.after_positions")
         if assignments != self._assignments:
             return
-        reader.assign([TopicPartition(self._kafka.events_topic, p, offset) for p, offset in starts.items()])
+        reader.assign([TopicPartition(topic, p, offset) for (topic, p), offset in starts.items()])
         self._next, self._committed, self._log_ends = dict(starts), dict(starts), {}
         self._placed = True
-        self._status.canaries.assigned(starts)
-        self._watch.heard()
+        self._status.canaries.assigned([p for topic, p in starts if topic == self._kafka.events_topic])
+        for watch in self._watches.values():
+            watch.heard()
         self._healthy()
 
     def _gather(self, reader: Consumer) -> list[Message]:
@@ -164,10 +175,12 @@ class EnrichStage:
         first = reader.poll(_IDLE_POLL_S)
         if first is None:
             return []
-        self._watch.heard()
         messages = [first, *(reader.consume(_BATCH_RECORDS - 1, 0) or ())]
         if assignments != self._assignments or not self._placed:
             return []
+        for topic in {message.topic() for message in messages}:
+            if topic in self._watches:
+                self._watches[topic].heard()
         return [message for message in messages if message.error() is None or self._event(message)]
 
     def _event(self, message: Message) -> bool:
@@ -175,14 +188,19 @@ class EnrichStage:
         error = message.error()
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant
-                self._log_ends[message.partition() or 0] = message.offset() or 0
+                self._log_ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
             else:
-                raise_unless_transient(error, self._kafka.events_topic)
+                raise_unless_transient(error, message.topic() or self._kafka.events_topic)
         return False
 
-    def _forward(self, reader: Consumer, messages: Sequence[Message], stop: threading.Event) -> None:
-        """One batch, one transaction."""
+    def _forward(self, reader: Consumer, topic: str, messages: Sequence[Message], stop: threading.Event) -> None:
+        """One batch, one transaction. What is no longer ours is passed over, and read again by its owner."""
+        if not self._placed:
+            return
         began_ns, starts = now_ns(), self._next.copy()
+        replayed = topic == self._retry_topic
+        if replayed:
+            self._catalog.open()  # to its end: what was mended before the replay is known to it
         batch = Read()
         read(messages, batch)
         if not self._catalog_covers(reader, batch, stop):
@@ -196,15 +214,15 @@ class EnrichStage:
             self._outbox.produce(
                 self._kafka.dlq_topic, letter.value, letter.name, letter.partition, headers=letter.headers()
             )
-        self._commit(reader, batch.ends)
+        self._commit(reader, {(topic, partition): end for partition, end in batch.ends.items()})
         crash_point("enrich.after_commit")
-        self._count(output, batch.ends)
+        self._count(output, batch.ends, replayed=replayed)
         tell_batch(
             "enrich.batch",
             began_ns,
             records=len(output.records),
-            commit_ts_us=output.live_commit_ts_us,
-            positions={p: (starts.get(p, end), end) for p, end in batch.ends.items()},
+            commit_ts_us=[] if replayed else output.live_commit_ts_us,
+            positions={p: (starts.get((topic, p), end), end) for p, end in batch.ends.items()},
         )
 
     def _catalog_covers(self, reader: Consumer, batch: Read, stop: threading.Event) -> bool:
@@ -227,8 +245,8 @@ class EnrichStage:
                     return False
         return True
 
-    def _commit(self, reader: Consumer, ends: dict[int, int]) -> None:
-        offsets = [TopicPartition(self._kafka.events_topic, p, offset) for p, offset in ends.items()]
+    def _commit(self, reader: Consumer, ends: dict[Place, int]) -> None:
+        offsets = [TopicPartition(topic, p, offset) for (topic, p), offset in ends.items()]
         self._outbox.commit(offsets, reader)
         self._next.update(ends)
         self._committed.update(ends)
@@ -250,13 +268,15 @@ class EnrichStage:
             self._commit(reader, moved)
             crash_point("enrich.after_settle")
 
-    def _count(self, output: Output, ends: Mapping[int, int]) -> None:
+    def _count(self, output: Output, ends: Mapping[int, int], *, replayed: bool) -> None:
         records = len(output.records) - output.marks
-        self._metrics.durable(records, output.live_commit_ts_us)
+        # How long a letter lay in its queue says nothing about how fast this stage is.
+        self._metrics.durable(records, () if replayed else output.live_commit_ts_us)
         self._status.progress(records)
-        for canary in output.canaries:
-            self._status.canaries.read(*canary)
-        self._status.canaries.durable(ends)
+        if not replayed:
+            for canary in output.canaries:
+                self._status.canaries.read(*canary)
+            self._status.canaries.durable(ends)
         for letter in output.letters:
             DEAD_LETTERS.labels(STAGE, letter.reason).inc()
         for op, count in output.changed_later.items():
@@ -278,9 +298,9 @@ class EnrichStage:
                 self._placed = False  # read before the pause took hold: go back to it
             else:
                 self._event(message)
-        still = {p.partition for p in reader.assignment()}
+        still = {(p.topic, p.partition) for p in reader.assignment()}
         with contextlib.suppress(KafkaException):
-            reader.resume([p for p in paused if p.partition in still])
+            reader.resume([p for p in paused if (p.topic, p.partition) in still])
 
     def _patiently(self, stop: threading.Event, call: Callable[[], None]) -> None:
         while not stop.is_set():
@@ -307,13 +327,19 @@ class EnrichStage:
             return
         self._lag_told_s = now_s
         lags: dict[int, int] = {}
-        for partition, position in self._next.items():
-            _, high = reader.get_watermark_offsets(TopicPartition(self._kafka.events_topic, partition), cached=True)
-            lags[partition] = max(high - position, 0) if high >= 0 else 0
+        replays = 0
+        for (topic, partition), position in self._next.items():
+            _, high = reader.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            behind = max(high - position, 0) if high >= 0 else 0
+            if topic == self._retry_topic:
+                replays += behind
+            else:
+                lags[partition] = behind
         self._metrics.lag(lags)
         catalog = self._catalog.catalog
         self._status.detail(
             lag_records=sum(lags.values()),
+            lag_replays=replays,
             partitions=",".join(map(str, sorted(lags))),
             contents=len(catalog.versions),
             unreadable_contents=self._catalog.unreadable,
@@ -322,7 +348,7 @@ class EnrichStage:
     def _on_assign(self, reader: Consumer, partitions: Sequence[TopicPartition]) -> None:
         # Nothing is fetched yet: the real assignment, with positions, follows in `_place`.
         reader.assign([])
-        self._assigned = sorted(p.partition for p in partitions)
+        self._assigned = sorted((p.topic, p.partition) for p in partitions)
         self._assignments += 1
         self._placed = False
 

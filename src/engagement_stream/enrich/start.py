@@ -11,30 +11,49 @@ from engagement_stream.settings import KafkaSettings
 _TIMEOUT_S = 15.0
 
 
-def start_positions(kafka: KafkaSettings, reader: Consumer, partitions: Sequence[int]) -> dict[int, int]:
-    """Next offset of each partition of the events topic.
+Place = tuple[str, int]
+"""Topic, partition."""
+
+
+def start_positions(kafka: KafkaSettings, reader: Consumer, places: Sequence[Place]) -> dict[Place, int]:
+    """Next offset of each partition of the events topic and of the replays.
 
     The look-up waits for another worker's pending transaction (librdkafka asks for stable offsets when the isolation
     is read_committed). Raises Retry; Fatal when a position existed and is lost.
     """
-    topic = kafka.events_topic
     try:
-        found = reader.committed([TopicPartition(topic, p) for p in partitions], _TIMEOUT_S)
+        found = reader.committed([TopicPartition(topic, p) for topic, p in places], _TIMEOUT_S)
     except KafkaException as error:
-        raise Retry(f"Kafka does not tell positions in {topic}: {error.args[0].str()}") from error
-    starts: dict[int, int] = {}
+        raise Retry(f"Kafka does not tell positions in {kafka.events_topic}: {error.args[0].str()}") from error
+    starts: dict[Place, int] = {}
     begun: list[TopicPartition] = []
     for item in found:
+        place = item.topic, item.partition
         if item.error is not None:
-            raise Retry(f"the position of {topic}[{item.partition}] cannot be read: {item.error.str()}")
+            raise Retry(f"the position of {item.topic}[{item.partition}] cannot be read: {item.error.str()}")
         if item.offset >= 0:
-            starts[item.partition] = item.offset
+            starts[place] = item.offset
+            continue
+        if item.topic == kafka.events_topic:
+            starts[place] = _from_scratch(kafka, reader, item.partition)
         else:
-            starts[item.partition] = _from_scratch(kafka, reader, item.partition)
-            begun.append(TopicPartition(topic, item.partition, starts[item.partition]))
+            starts[place] = _first_replay(kafka, reader, item.topic, item.partition)
+        begun.append(TopicPartition(item.topic, item.partition, starts[place]))
     if begun and not kafka.exactly_once:
         _write_down(reader, begun)
     return starts
+
+
+def _first_replay(kafka: KafkaSettings, reader: Consumer, topic: str, partition: int) -> int:
+    """The beginning: nothing was ever replayed here. A group that lost its positions lost that of the events too."""
+    if (begins_at := _begins_at(reader, topic, partition)) > 0:
+        raise Fatal(
+            f"{topic}[{partition}] has no committed position and begins at offset {begins_at}",
+            remedy="replays before it were trimmed and are lost to this stage (engagement verify names them); to go on "
+            f"without, set the offset of group {kafka.group('enrich')} (kafka-consumer-groups --reset-offsets "
+            "--to-earliest)",
+        )
+    return 0
 
 
 def _write_down(reader: Consumer, begun: list[TopicPartition]) -> None:

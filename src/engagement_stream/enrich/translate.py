@@ -12,6 +12,7 @@ import msgspec
 from confluent_kafka import Message
 
 from engagement_stream.broker.dead_letter import DeadLetter
+from engagement_stream.broker.retry import replay_of
 from engagement_stream.broker.topics import DLQ_MAX_BYTES, ENRICHED_MAX_BYTES
 from engagement_stream.enrich.catalog import Version
 from engagement_stream.enrich.rules import enrich, watermark
@@ -138,6 +139,7 @@ def _letter(message: Message, refusal: Rejected) -> DeadLetter:
         value=value,
         reason=refusal.reason,
         detail=detail,
+        replay=replay_of(message),
     )
 
 

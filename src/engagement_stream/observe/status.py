@@ -61,6 +61,12 @@ class StageStatus:
         self._details: dict[str, str | int | float | bool | None] = {}
         self._told = self._since
         self._told_s = time.monotonic()
+        self._replays: StageStatus | None = None
+
+    def of_replays(self) -> "StageStatus":
+        """The status of what brings dead letters back to this stage. While that is in trouble, this one says so."""
+        self._replays = StageStatus(f"{self.stage}-retry", self.worker)
+        return self._replays
 
     def running(self) -> None:
         """All is well."""
@@ -93,8 +99,9 @@ class StageStatus:
 
     def report(self) -> StatusReport:
         """A consistent copy."""
+        beside = self._replays.report() if self._replays is not None else None
         with self._lock:
-            return StatusReport(
+            own = StatusReport(
                 stage=self.stage,
                 worker=self.worker,
                 state=self._state,
@@ -111,6 +118,7 @@ class StageStatus:
                 dead_letters=counted(DEAD_LETTERS),
                 retries=counted(RETRIES),
             )
+        return own if beside is None else _with_replays(own, beside)
 
     def _tell(self) -> None:
         self._told, self._told_s = time.time(), time.monotonic()
@@ -132,3 +140,18 @@ class StageStatus:
                 **({"reason": reason} if reason else {}),
                 **({"remedy": remedy} if remedy else {}),
             )
+
+
+def _with_replays(own: StatusReport, beside: StatusReport) -> StatusReport:
+    """What is wrong with the replays is what is wrong with the stage, unless that has troubles of its own. Pure."""
+    details = own.details | {"lag_replays": beside.details.get("lag_records")}
+    if own.state != "running" or beside.state not in {"waiting", "halted"}:
+        return msgspec.structs.replace(own, details=details)
+    return msgspec.structs.replace(
+        own,
+        state=beside.state,
+        reason=f"replays of dead letters: {beside.reason}",
+        remedy=beside.remedy,
+        since=beside.since,
+        details=details,
+    )

@@ -29,25 +29,30 @@ def build_stage(name: str, settings: Settings, status: StageStatus, metrics: Sta
         from engagement_stream.enrich.stage import EnrichStage
 
         return EnrichStage(settings.kafka, status, metrics, settings.stage.worker)
+    from engagement_stream.sinks.replays import WithReplays
     from engagement_stream.sinks.runner import SinkStage
 
-    sink = _build_sink(name, settings)
-    return SinkStage(sink, settings.kafka, status, metrics, worker=settings.stage.worker)
+    sink, replays = _build_sinks(name, settings)
+    worker = settings.stage.worker
+    main = SinkStage(sink, settings.kafka, status, metrics, worker=worker)
+    return WithReplays(main, replays, settings.kafka, status, worker)
 
 
-def _build_sink(name: str, settings: Settings) -> Sink:
+def _build_sinks(name: str, settings: Settings) -> tuple[Sink, Sink]:
+    """The sink itself, and the one for its replayed dead letters."""
     if name == "redis":
         from engagement_stream.sinks.redis import RedisSink
 
-        return RedisSink(settings.redis)
+        return RedisSink(settings.redis), RedisSink(settings.redis, replays=True)
     if name == "bigquery":
-        from engagement_stream.sinks.bigquery import BigQuerySink
+        from engagement_stream.sinks.bigquery import BigQueryReplays, BigQuerySink
 
-        return BigQuerySink(settings.bigquery)
+        return BigQuerySink(settings.bigquery), BigQueryReplays(settings.bigquery, settings.postgres)
     if name == "http":
         from engagement_stream.sinks.http import HttpSink
 
-        return HttpSink(settings.http)
+        source = settings.kafka.enriched_topic
+        return HttpSink(settings.http), HttpSink(settings.http, source_topic=source)
     raise ConfigurationError(f"there is no stage {name!r}; there are {', '.join(STAGES)}")
 
 

@@ -25,12 +25,14 @@ def await_mark(
     stop: threading.Event,
     patience_s: float,
     tell: Callable[[str], None],
-) -> None:
-    """Read each partition of the enriched topic from `starts` on until the mark was in it.
+) -> dict[int, int]:
+    """Read each partition of the enriched topic from `starts` on until the mark was in it; its offset in each.
 
-    Returns early when `stop` is set. Raises Retry, and Fatal when for `patience_s` nothing at all came any more.
+    Returns early, not with all of them, when `stop` is set. Raises Retry, and Fatal when for `patience_s` nothing at
+    all came any more.
     """
     waiting = set(starts)
+    found: dict[int, int] = {}
     reader = consumer(kafka, f"{kafka.prefix}-rebuild")
     heard_s = told_s = time.monotonic()
     try:
@@ -44,7 +46,9 @@ def await_mark(
                     continue
                 heard_s = time.monotonic()
                 if _is(message.value(), mark):
-                    waiting.discard(message.partition() or 0)
+                    partition = message.partition() or 0
+                    waiting.discard(partition)
+                    found[partition] = message.offset() or 0
             now_s = time.monotonic()
             numbers = ", ".join(map(str, sorted(waiting)))
             if waiting and now_s - heard_s > patience_s:
@@ -60,6 +64,7 @@ def await_mark(
         raise Retry(f"{kafka.enriched_topic} cannot be read: {error.args[0].str()}") from error
     finally:
         reader.close()
+    return found
 
 
 def _is(value: bytes | str | None, mark: str) -> bool:

@@ -4,7 +4,7 @@
 2. Where the enriched topic ends now: everything before that was committed before what comes next.
 3. A temporary slot, its snapshot, its consistent point P: the snapshot holds exactly what was committed before P.
 4. A mark behind P; once it has come through every partition, whatever of the snapshot is refused on the way lies in the
-   dead-letter queue. Those events are left out: a replay brings them.
+   dead-letter queue. Those events are left out, unless their replay has been counted: a replay brings them.
 5. Count in the snapshot, write into a new generation of keys. Compare its sums with SQL's in the same snapshot.
 6. Partition by partition, put the generation in place with the fence of step 2 and P. The sink finds itself moved, goes
    to that fence and passes over what was committed before P.
@@ -17,6 +17,7 @@ after it, only keys that nobody reads are left, and the next run deletes them. R
 import secrets
 import threading
 import time
+from dataclasses import dataclass
 
 from confluent_kafka import IsolationLevel
 
@@ -26,7 +27,7 @@ from engagement_stream.capture.progress import ProgressTopic
 from engagement_stream.capture.session import Identity
 from engagement_stream.errors import EngagementError, Fatal
 from engagement_stream.model.position import format_lsn
-from engagement_stream.rebuild.letters import Letters, read_letters
+from engagement_stream.rebuild.letters import Letters, Settled, read_letters, replays_counted
 from engagement_stream.rebuild.mark import await_mark
 from engagement_stream.rebuild.report import Progress, Report, Tell
 from engagement_stream.rebuild.source import RebuildSource, Taken
@@ -38,6 +39,15 @@ from engagement_stream.sinks.redis.generation import NewGeneration
 CHUNK_ROWS = 250_000
 """About a second's work: often enough for progress and Ctrl-C."""
 _PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """Where each partition joins the log: the fence, the mark behind all that was counted, the fence of replays."""
+
+    ends: list[int]
+    marks: list[int]
+    replays: list[int]
 
 
 class Interrupted(EngagementError):
@@ -91,7 +101,9 @@ class _Rebuild:
                     "track_commit_timestamp is off: events from the future, the window and the order of the latest "
                     "events follow event_ts alone (ALTER SYSTEM SET track_commit_timestamp = on, then restart)"
                 )
-            letters = self._letters(source, ends, dry_run=dry_run)
+            marks = list(ends) if dry_run else self._await_mark(source, ends)
+            replays = replays_counted(self._kafka, generation.replays_fences())
+            letters = self._letters(source, Settled(marks, replays))
             report.left_out = source.leave_out(taken, sorted(letters.event_ids))
             for stage, count in letters.unknown.items():
                 report.notes.append(f"{count} dead letters of {stage} do not tell which event they are about")
@@ -100,7 +112,7 @@ class _Rebuild:
                 return self._timed()
             try:
                 state = self._fill(generation, source, taken, letters.counts_below(ends))
-                self._switch(generation, state, taken, ends)
+                self._switch(generation, state, taken, Joint(ends, marks, replays))
             except BaseException:
                 self._abandon(generation)
                 raise
@@ -108,22 +120,25 @@ class _Rebuild:
             report.forgotten_keys = generation.forget_others(self._deleted)
         return self._timed()
 
-    def _letters(self, source: RebuildSource, ends: list[int], *, dry_run: bool) -> Letters:
-        if not dry_run:
-            self._step("waiting for capture and enrich to come to the snapshot")
-            mark = f"rebuild/{secrets.token_hex(8)}"
-            source.emit_mark(mark)
-            await_mark(
-                self._kafka,
-                mark,
-                dict(enumerate(ends)),
-                stop=self._stop,
-                patience_s=self._patience_s,
-                tell=self._step,
-            )
-            self._unless_stopped()
+    def _await_mark(self, source: RebuildSource, ends: list[int]) -> list[int]:
+        """Offset of the mark in each partition: behind it nothing of the snapshot comes but replays of dead letters."""
+        self._step("waiting for capture and enrich to come to the snapshot")
+        mark = f"rebuild/{secrets.token_hex(8)}"
+        source.emit_mark(mark)
+        found = await_mark(
+            self._kafka,
+            mark,
+            dict(enumerate(ends)),
+            stop=self._stop,
+            patience_s=self._patience_s,
+            tell=self._step,
+        )
+        self._unless_stopped()
+        return [found[partition] for partition in range(len(ends))]
+
+    def _letters(self, source: RebuildSource, settled: Settled) -> Letters:
         self._step("reading the dead letters")
-        return read_letters(self._kafka, source.id_at)
+        return read_letters(self._kafka, source.id_at, settled)
 
     def _fill(
         self, generation: NewGeneration, source: RebuildSource, taken: Taken, dead_letters: list[int]
@@ -161,17 +176,20 @@ class _Rebuild:
             )
         return state
 
-    def _switch(self, generation: NewGeneration, state: NewState, taken: Taken, ends: list[int]) -> None:
+    def _switch(self, generation: NewGeneration, state: NewState, taken: Taken, joint: Joint) -> None:
         self._unless_stopped()
-        for partition, (whole, end) in enumerate(zip(state.wholes, ends, strict=True)):
+        for partition, whole in enumerate(state.wholes):
             self._step(f"putting partition {partition} in place")
             generation.switch(
                 partition,
                 {
-                    "fence": end,
+                    "fence": joint.ends[partition],
+                    "replays_fence": joint.replays[partition],
                     "clock_us": whole.clock_us,
                     "rebuilt_lsn": taken.lsn,
-                    "rebuilt_fence": end,
+                    "rebuilt_fence": joint.ends[partition],
+                    "rebuilt_until": joint.marks[partition],
+                    "rebuilt_replays": joint.replays[partition],
                     "rebuilt_totals": packed(whole.counters),
                 },
             )

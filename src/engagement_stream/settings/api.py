@@ -1,6 +1,6 @@
 """Settings of the monitoring API."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from engagement_stream.settings.room import Room
 
@@ -14,6 +14,11 @@ class ApiSettings(Room):
         description="Address to listen on; 0.0.0.0 for every interface.",
     )
     port: int = Field(8080, validation_alias="API_PORT", ge=1, le=65535, description="Port of the API.")
+    token: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="API_TOKEN",
+        description="Bearer token for what changes something or shows payloads; empty: only this machine may.",
+    )
     stage_endpoints: str = Field(
         "",
         validation_alias="STAGE_ENDPOINTS",

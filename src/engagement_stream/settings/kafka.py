@@ -80,6 +80,15 @@ class KafkaSettings(Room):
         """Records that a stage could not use, with the reason."""
         return f"{self.prefix}-dlq"
 
+    @property
+    def dlq_state_topic(self) -> str:
+        """What became of each dead letter: one partition, compacted."""
+        return f"{self.prefix}-dlq-state"
+
+    def retry_topic(self, stage: str) -> str:
+        """Dead letters that a person sent back to the stage they failed at."""
+        return f"{self.prefix}-retry-{stage}"
+
     def group(self, stage: str) -> str:
         """Consumer group of a stage; also the stem of its transactional ids."""
         return f"{self.prefix}-{stage}"

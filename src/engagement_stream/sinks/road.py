@@ -6,6 +6,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from engagement_stream.broker.consumer import read_range
 from engagement_stream.broker.dead_letter import DeadLetter, DeadLetters
+from engagement_stream.broker.retry import replay_of
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Reopen, Retry
 from engagement_stream.observe.metrics import DEAD_LETTERS
@@ -31,14 +32,15 @@ class KafkaRoad:
     Only on the runner's thread: librdkafka's query for watermarks never returns while another thread polls (tried).
     """
 
-    def __init__(self, kafka: KafkaSettings, consumer: Consumer) -> None:
+    def __init__(self, kafka: KafkaSettings, consumer: Consumer, topic: str) -> None:
         self._kafka = kafka
         self._consumer = consumer
+        self._topic = topic
         self._letters: DeadLetters | None = None
 
     @property
     def topic(self) -> str:
-        return self._kafka.enriched_topic
+        return self._topic
 
     def committed(self, partitions: Sequence[int]) -> dict[int, Checkpoint | None]:
         crash_point("road.before_committed")
@@ -99,11 +101,25 @@ class KafkaRoad:
             return
         if self._letters is None:
             self._letters = DeadLetters(self._kafka)
+        if self._topic != self._kafka.enriched_topic:
+            letters = list(self._failed_again(letters))
         crash_point("road.before_dead_letter")
         self._letters.put(letters)
         crash_point("road.after_dead_letter")
         for letter in letters:
             DEAD_LETTERS.labels(letter.stage, letter.reason).inc()
+
+    def _failed_again(self, letters: Sequence[DeadLetter]) -> Iterator[DeadLetter]:
+        """Of replays: what they were replays of stands in the records' headers, which sinks do not see."""
+        by_partition: dict[int, dict[int, DeadLetter]] = {}
+        for letter in letters:
+            by_partition.setdefault(letter.partition, {})[letter.offset] = letter
+        for partition, found in by_partition.items():
+            for message in self.read(partition, min(found), max(found) + 1):
+                letter_here = found.pop(message.offset() or 0, None)
+                if letter_here is not None:
+                    yield letter_here.failed_again(replay_of(message), message.key())
+            yield from found.values()
 
 
 def _instruction(error: KafkaException) -> Retry | Reopen:

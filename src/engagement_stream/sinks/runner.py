@@ -35,6 +35,18 @@ _LAG_TIMEOUT_S = 2.0
 _CHUNK_RECORDS = 1_000
 """Taken from the consumer at a time, so that a batch of huge records is noticed before it fills the memory."""
 
+_STALL_OF_REPLAYS_S = 60.0
+_FOR_REPLAYS = {
+    "fetch.wait.max.ms": 5_000,  # nothing comes for days: an answer that waits costs less than many empty ones
+    "queued.min.messages": 1_000,
+    "queued.max.messages.kbytes": 8_192,
+}
+
+
+def replays_of(sink: str) -> str:
+    """Name of the group that carries a sink's replays."""
+    return f"{sink}-retry"
+
 
 class SinkStage:
     """A sink as a stage process: its own consumer group, so a dead receiver costs the others nothing."""
@@ -48,8 +60,13 @@ class SinkStage:
         backoff: Backoff | None = None,
         *,
         worker: int | None = None,
+        replays: bool = False,
     ) -> None:
+        """`replays`: read the dead letters that were sent back to this sink instead of the enriched events."""
         self._sink, self._kafka, self._worker = sink, kafka, worker
+        self._topic = kafka.retry_topic(sink.name) if replays else kafka.enriched_topic
+        self._group = kafka.group(replays_of(sink.name) if replays else sink.name)
+        self._overrides: dict[str, object] = dict(_FOR_REPLAYS if replays else {})
         self._status, self._metrics = status, metrics
         self._backoff = backoff or Backoff()
         self._failures = 0
@@ -57,7 +74,7 @@ class SinkStage:
         self._assigned: list[int] = []
         self._open = False
         self._pending = Pending()
-        self._watch = StallWatch(kafka, kafka.enriched_topic)
+        self._watch = StallWatch(kafka, self._topic, quiet_s=_STALL_OF_REPLAYS_S if replays else None)
         self._lag_told_s = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -67,8 +84,8 @@ class SinkStage:
         """
         self._ensure_topics(stop)
         reader = self._consumer()
-        road = KafkaRoad(self._kafka, reader)
-        reader.subscribe([self._kafka.enriched_topic], self._on_assign, self._on_revoke, self._on_revoke)
+        road = KafkaRoad(self._kafka, reader, self._topic)
+        reader.subscribe([self._topic], self._on_assign, self._on_revoke, self._on_revoke)
         try:
             while not stop.is_set():
                 try:
@@ -96,10 +113,8 @@ class SinkStage:
 
         Without one the group waits for the dead member's session to end.
         """
-        group = self._kafka.group(self._sink.name)
-        return consumer(
-            self._kafka, group, **({} if self._worker is None else {"group.instance.id": f"{group}-{self._worker}"})
-        )
+        seat = {} if self._worker is None else {"group.instance.id": f"{self._group}-{self._worker}"}
+        return consumer(self._kafka, self._group, **seat, **self._overrides)
 
     def _step(self, reader: Consumer, road: KafkaRoad) -> None:
         if not self._assigned:
@@ -120,7 +135,7 @@ class SinkStage:
         partitions = list(self._assigned)
         starts = self._sink.open(partitions, road)
         self._pending = Pending(starts)
-        reader.assign([TopicPartition(self._kafka.enriched_topic, p, starts[p]) for p in partitions])
+        reader.assign([TopicPartition(self._topic, p, starts[p]) for p in partitions])
         self._open = True
         self._status.canaries.assigned(partitions)
         self._watch.heard()
@@ -154,7 +169,7 @@ class SinkStage:
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant
             self._pending.reached(message.partition() or 0, message.offset() or 0, time.monotonic())
         else:
-            raise_unless_transient(error, self._kafka.enriched_topic)
+            raise_unless_transient(error, self._topic)
 
     def _write(self) -> None:
         slices = self._pending.slices()
@@ -212,7 +227,7 @@ class SinkStage:
         self._lag_told_s = now_s
         lags: dict[int, int] = {}
         for partition, position in self._pending.positions().items():
-            _, high = reader.get_watermark_offsets(TopicPartition(self._kafka.enriched_topic, partition), cached=True)
+            _, high = reader.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
             lags[partition] = max(high - position, 0) if high >= 0 else 0
         self._report_lag(lags)
 

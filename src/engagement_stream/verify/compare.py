@@ -9,10 +9,16 @@ _DOUBLED = "select id, count(*) from {place} group by id having count(*) > 1"
 _UPSTREAM = {"enriched": "raw", "bigquery": "enriched", "http": "enriched"}
 # Rows of the place before that are not here, with what became of them.
 _ABSENT = """
-select up.id, letter.off is not null, up.off >= coalesce(position.off, 0), {history}
+select up.id,
+       exists (select 1 from letter l
+                where l.stage = ?1 and l.topic = ?2 and l.part = up.part and l.off = up.off and not l.replayed),
+       up.off >= coalesce(position.off, 0)
+       or exists (select 1 from replay r left join position p on p.place = ?1 || '-retry' and p.part = r.here
+                   where r.stage = ?1 and r.topic = ?2 and r.part = up.part and r.off = up.off
+                     and r.at >= coalesce(p.off, 0)),
+       {history}
   from {upstream} up
   left join {place} here on here.id = up.id
-  left join letter on letter.stage = ?1 and letter.topic = ?2 and letter.part = up.part and letter.off = up.off
   left join position on position.place = ?1 and position.part = up.part
  where here.id is null
 """

@@ -25,7 +25,15 @@ from engagement_stream.verify.ledger import Ledger
 from engagement_stream.verify.receiver import embedded_receiver, read_receiver
 from engagement_stream.verify.report import EXAMPLES, Finding, Place, Report, Unreadable
 from engagement_stream.verify.source import commit_times, read_source, rows_now
-from engagement_stream.verify.topics import committed, extent, read_catalog, read_enriched, read_letters, read_raw
+from engagement_stream.verify.topics import (
+    committed,
+    extent,
+    read_catalog,
+    read_enriched,
+    read_letters,
+    read_raw,
+    read_redis_replays,
+)
 from engagement_stream.verify.totals import Totals, read_totals
 
 _CHANGED_OR_NEW = """
@@ -34,7 +42,8 @@ select (select count(*) from later)
 """
 _LIVE_EVENTS = """
 select count(*) from source
- where id not in (select id from letter where stage in ('capture', 'enrich', 'redis') and id is not null)
+ where id not in (select id from letter where stage in ('capture', 'enrich', 'redis') and id is not null
+                    and not replayed)
 """
 Tell = Callable[[str, int], None]
 """(place, rows more that were read)."""
@@ -94,6 +103,8 @@ class _Run:
         with self._reading("kafka", "see that KAFKA_BOOTSTRAP_SERVERS is right, the brokers run and the topics exist"):
             for partition, offset in committed(kafka, "enrich", kafka.events_topic).items():
                 ledger.add("position", [("enrich", partition, offset)])
+            for partition, offset in committed(kafka, "enrich", kafka.retry_topic("enrich")).items():
+                ledger.add("position", [("enrich-retry", partition, offset)])
             read_letters(kafka, ledger)
             enriched = extent(kafka, kafka.enriched_topic, kafka.partitions)
             progress = ProgressTopic(kafka, postgres.slot).read().progress
@@ -142,7 +153,8 @@ class _Run:
             self._report.findings.extend(explain(self._settings, self._data_dir, ledger, comparison.findings))
             if totals is not None:
                 versions = read_catalog(kafka) if totals.rebuilt else {}
-                self._compare_totals(totals, enriched.begins, versions)
+                replays_begin = read_redis_replays(kafka, totals.take_replay)
+                self._compare_totals(totals, enriched.begins, replays_begin, versions)
         return Report(
             self._report.places,
             self._report.findings,
@@ -171,11 +183,19 @@ class _Run:
         kafka = self._settings.kafka
         for partition, offset in committed(kafka, stage, kafka.enriched_topic).items():
             self._ledger.add("position", [(stage, partition, offset)])
+        for partition, offset in committed(kafka, f"{stage}-retry", kafka.retry_topic(stage)).items():
+            self._ledger.add("position", [(f"{stage}-retry", partition, offset)])
 
-    def _compare_totals(self, totals: Totals, begins: Sequence[int], versions: Mapping[str, Sequence[Version]]) -> None:
+    def _compare_totals(
+        self,
+        totals: Totals,
+        begins: Sequence[int],
+        replays_begin: Sequence[int],
+        versions: Mapping[str, Sequence[Version]],
+    ) -> None:
         rebuilt = sum(part.events for part in totals.rebuilt.values())
         place = Place(REDIS, rows=totals.events + rebuilt, in_flight=totals.behind)
-        incomplete = totals.incomplete(begins)
+        incomplete = totals.incomplete(begins, replays_begin)
         if incomplete:
             place.notes.append(
                 f"partitions {', '.join(map(str, incomplete))} are not compared: retention has taken the oldest "

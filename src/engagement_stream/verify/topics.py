@@ -1,14 +1,17 @@
 """The Kafka topics: raw events with what each has to become, enriched events, dead letters, positions of groups."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
-from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaException, Message, TopicPartition
 
 from engagement_stream.broker.consumer import consumer, read_range
-from engagement_stream.broker.topics import high_watermarks
+from engagement_stream.broker.retry import ORIGIN, headers_of, parse_place, replay_of
+from engagement_stream.broker.topics import RETRIED_STAGES, high_watermarks
+from engagement_stream.dlq.mark import decode_mark
 from engagement_stream.enrich.catalog import Catalog, Version
 from engagement_stream.enrich.storable import CONTENT_UNREADABLE
 from engagement_stream.errors import Retry
@@ -70,13 +73,13 @@ def extent(kafka: KafkaSettings, topic: str, partitions: int) -> Extent:
     return Extent(topic, tuple(begins), tuple(high_watermarks(kafka, topic, partitions)))
 
 
-def committed(kafka: KafkaSettings, stage: str, topic: str) -> dict[int, int]:
-    """Partition -> next offset of a stage's group; 0 where it has none. Raises Retry."""
-    reader = consumer(kafka, kafka.group(stage))
+def committed(kafka: KafkaSettings, group: str, topic: str) -> dict[int, int]:
+    """Partition -> next offset of a group (`enrich`, `http-retry`); 0 where it has none. Raises Retry."""
+    reader = consumer(kafka, kafka.group(group))
     try:
         found = reader.committed([TopicPartition(topic, p) for p in range(kafka.partitions)], _TIMEOUT_S)
     except KafkaException as error:
-        raise Retry(f"Kafka does not tell the position of {stage}: {error.args[0].str()}") from error
+        raise Retry(f"Kafka does not tell the position of {group}: {error.args[0].str()}") from error
     finally:
         reader.close()
     return {part.partition: max(part.offset, 0) for part in found}
@@ -195,7 +198,7 @@ def _digest(batch: list[tuple[int, int, bytes, Engagement]], since_us: int | Non
 
 
 def read_letters(kafka: KafkaSettings, ledger: Ledger) -> None:
-    """Every dead letter once, by its name."""
+    """Every dead letter once, by its name; which of them were sent back, and where their replays lie."""
     rows: list[tuple[object, ...]] = []
     for message in extent(kafka, kafka.dlq_topic, kafka.partitions).messages(kafka):
         name, value = message.key(), message.value()
@@ -204,11 +207,42 @@ def read_letters(kafka: KafkaSettings, ledger: Ledger) -> None:
         if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
             continue  # not one of ours
         event_id = _event_id(value if isinstance(value, bytes) else b"")
-        rows.append((stage, topic, int(parts[1]), int(parts[2]), event_id))
+        first = parse_place(headers_of(message).get(ORIGIN, "")) or (topic, int(parts[1]), int(parts[2]))
+        rows.append((_text(name), stage, *first, event_id, 0))
         if len(rows) >= _CHUNK:
             ledger.add("letter", rows)
             rows.clear()
     ledger.add("letter", rows)
+    # After the letters, and the replays last: a mark and its replay are one transaction.
+    for message in read_range(kafka, kafka.dlq_state_topic, 0, OFFSET_BEGINNING):
+        if _state(message.value() or b"") == "replayed":
+            ledger.run("update letter set replayed = 1 where name = ?", _text(message.key()))
+    for stage in RETRIED_STAGES:
+        rows = []
+        for message in extent(kafka, kafka.retry_topic(stage), kafka.partitions).messages(kafka):
+            replay = replay_of(message)
+            if replay is not None and (of := parse_place(replay.origin)) is not None:
+                rows.append((stage, *of, message.partition() or 0, message.offset() or 0))
+        ledger.add("replay", rows)
+
+
+def read_redis_replays(kafka: KafkaSettings, look: Callable[[int, int, Engagement], None]) -> tuple[int, ...]:
+    """Show every replay to Redis to `look` (partition, offset, event); what is no event failed again.
+
+    Returns where each partition of them begins.
+    """
+    held = extent(kafka, kafka.retry_topic("redis"), kafka.partitions)
+    for message in held.messages(kafka):
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            look(message.partition() or 0, message.offset() or 0, decode_engagement(message.value() or b""))
+    return held.begins
+
+
+def _state(value: bytes) -> str:
+    try:
+        return decode_mark(value).state
+    except msgspec.MsgspecError:
+        return ""
 
 
 def _text(key: str | bytes | None) -> str:

@@ -44,6 +44,10 @@ class Sum:
     latest: tuple[str, ...] = ()
     latest_at: Position = BEGINNING
     partition: int = 0
+    replays_fence: int = 0
+
+    def fence_of(self, *, replayed: bool) -> int:
+        return self.replays_fence if replayed else self.fence
 
     def take(self, event: Engagement) -> None:
         left = self.left
@@ -68,11 +72,16 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """Where a rebuilt partition joined the log: at `fence`, with everything committed before `lsn` in it."""
+    """Where a rebuilt partition joined the log: at `fence`, with everything committed before `lsn` in it.
+
+    Behind offset `until` only replays are so old; `replays` is where it joined the replays to Redis itself.
+    """
 
     lsn: int = 0
     fence: int = 0
     events: int = 0
+    until: int = 0
+    replays: int = 0
 
 
 _NOT_REBUILT = Rebuilt()
@@ -87,6 +96,8 @@ class Totals:
     contents: dict[str, Sum] = field(default_factory=dict)
     seen_from: dict[int, int] = field(default_factory=dict)
     """Partition -> fence before its contents were listed: a content of an earlier event has to be there."""
+    seen_replays_from: dict[int, int] = field(default_factory=dict)
+    """The same for the fence of replays."""
     absent: dict[str, int] = field(default_factory=dict)
     """Contents that have events before the fence and are not in Redis -> number of those events."""
     behind: int = 0
@@ -97,10 +108,18 @@ class Totals:
     rebuilt: dict[int, Rebuilt] = field(default_factory=dict)
 
     def take(self, partition: int, offset: int, event: Engagement) -> None:
-        if event.position[0] < self.rebuilt.get(partition, _NOT_REBUILT).lsn:
-            return
+        rebuilt = self.rebuilt.get(partition, _NOT_REBUILT)
+        if event.position[0] >= rebuilt.lsn or offset >= rebuilt.until:
+            self._take(partition, offset, event, replayed=False)
+
+    def take_replay(self, partition: int, offset: int, event: Engagement) -> None:
+        """A dead letter that was sent back: counted into the same totals, behind a fence of its own."""
+        if offset >= self.rebuilt.get(partition, _NOT_REBUILT).replays:
+            self._take(partition, offset, event, replayed=True)
+
+    def _take(self, partition: int, offset: int, event: Engagement, *, replayed: bool) -> None:
         whole = self.partitions.get(partition)
-        if whole is None or offset >= whole.fence:
+        if whole is None or offset >= whole.fence_of(replayed=replayed):
             self.behind += 1
         else:
             whole.take(event)
@@ -110,17 +129,19 @@ class Totals:
             return
         one = self.contents.get(content_id)
         if one is None:
-            if offset < self.seen_from.get(partition, 0):
+            if offset < (self.seen_replays_from if replayed else self.seen_from).get(partition, 0):
                 self.absent[content_id] = self.absent.get(content_id, 0) + 1
-        elif offset < one.fence:
+        elif offset < one.fence_of(replayed=replayed):
             one.take(event)
             if event.slug is not None and event.position >= one.latest_at:
                 one.latest_at = event.position
                 one.latest = (event.title or "", event.slug or "", event.content_type or "")
 
-    def incomplete(self, begins: Sequence[int]) -> list[int]:
-        """Partitions of which the log, which begins there, has lost something that was counted from it."""
-        return [p for p, begin in enumerate(begins) if begin > self.rebuilt.get(p, _NOT_REBUILT).fence]
+    def incomplete(self, begins: Sequence[int], replays_begin: Sequence[int] = ()) -> list[int]:
+        """Partitions of which the logs, which begin there, have lost something that was counted from them."""
+        lost = {p for p, begin in enumerate(begins) if begin > self.rebuilt.get(p, _NOT_REBUILT).fence}
+        lost |= {p for p, begin in enumerate(replays_begin) if begin > self.rebuilt.get(p, _NOT_REBUILT).replays}
+        return sorted(lost)
 
     def differences(
         self, incomplete: Collection[int] = (), versions: Versions = MappingProxyType({})
@@ -177,19 +198,20 @@ def _read_partition(client: Any, prefix: str, partition: int, totals: Totals, te
             seen, hashes = _at_once(client, position_key(prefix, partition), chunk)
             same = seen.generation == generation
             for key, values in zip(chunk, hashes, strict=True):
-                one = _sum(seen.fence, values, values.get("rebuilt", ""))
+                one = _sum(seen, values, values.get("rebuilt", ""))
                 one.partition = partition
                 one.texts = tuple(values.get(name, "") for name in _TEXTS)
                 contents[key.removeprefix(place + "content:")] = one
             tell(len(chunk))
         if same:
             break
-    totals.seen_from[partition] = state.fence
-    totals.partitions[partition] = _sum(state.fence, whole[0], state.counted)
+    totals.seen_from[partition], totals.seen_replays_from[partition] = state.fence, state.replays_fence
+    totals.partitions[partition] = _sum(state, whole[0], state.counted)
     totals.contents |= contents
     totals.held += int(whole[0].get("events", 0))
     if generation:
-        totals.rebuilt[partition] = Rebuilt(state.lsn, state.joined_at, int(state.counted.partition(",")[0] or 0))
+        events = int(state.counted.partition(",")[0] or 0)
+        totals.rebuilt[partition] = Rebuilt(state.lsn, state.joined_at, events, state.until, state.joined_replays_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +221,15 @@ class _State:
     lsn: int
     joined_at: int
     counted: str
+    until: int
+    replays_fence: int
+    joined_replays_at: int
 
 
-_FIELDS = ("fence", "generation", "rebuilt_lsn", "rebuilt_fence", "rebuilt_totals")
+_FIELDS = (
+    *("fence", "generation", "rebuilt_lsn", "rebuilt_fence", "rebuilt_totals"),
+    *("rebuilt_until", "replays_fence", "rebuilt_replays"),
+)
 
 
 def _at_once(client: Any, position: str, keys: list[str]) -> tuple[_State, list[dict[str, str]]]:
@@ -210,15 +238,18 @@ def _at_once(client: Any, position: str, keys: list[str]) -> tuple[_State, list[
         pipe.hmget(position, _FIELDS)
         for key in keys:
             pipe.hgetall(key)
-        (fence, generation, lsn, joined_at, counted), *hashes = pipe.execute()
-    return _State(int(fence or 0), generation or "", int(lsn or 0), int(joined_at or 0), counted or ""), hashes
+        (fence, generation, lsn, joined_at, counted, *replays), *hashes = pipe.execute()
+    numbers = [int(value or 0) for value in replays]
+    return _State(
+        int(fence or 0), generation or "", int(lsn or 0), int(joined_at or 0), counted or "", *numbers
+    ), hashes
 
 
-def _sum(fence: int, values: dict[str, str], rebuilt: str) -> Sum:
+def _sum(state: _State, values: dict[str, str], rebuilt: str) -> Sum:
     """Without what a rebuild had counted already."""
     before = [int(part) for part in rebuilt.split(",")] if rebuilt else [0] * len(COUNTERS)
     left = array("q", [int(values.get(n, 0)) - b for n, b in zip(COUNTERS, before, strict=True)])
-    return Sum(fence, left)
+    return Sum(state.fence, left, replays_fence=state.replays_fence)
 
 
 def _literal(text: str) -> str:

@@ -38,11 +38,16 @@ _HOLD_S = 30.0
 
 
 class HttpSink:
-    """Implements `sinks.base.Sink`; `hold_s` is the time between two attempts while a person is needed."""
+    """Implements `sinks.base.Sink`; `hold_s` is the time between two attempts while a person is needed.
+
+    `source_topic` is the topic that events are said to come from, where it is not the one they are read from: a
+    replayed dead letter is the same event, and (source, id) is what names an event.
+    """
 
     name = STAGE
 
-    def __init__(self, settings: HttpSettings, *, hold_s: float = _HOLD_S) -> None:
+    def __init__(self, settings: HttpSettings, *, hold_s: float = _HOLD_S, source_topic: str | None = None) -> None:
+        self._source_topic = source_topic
         if settings.url is None:
             raise ConfigurationError("EXTERNAL_API_URL is empty: the http sink has nowhere to send to.")
         url, secret, token = (
@@ -178,7 +183,7 @@ class HttpSink:
         assert self._road is not None
         assert lane.plan is not None
         topic = self._road.topic
-        body = batch_body(topic, [(value, event) for _, value, event in lane.batch])
+        body = batch_body(self._source_topic or topic, [(value, event) for _, value, event in lane.batch])
         key = idempotency_key(topic, lane.partition, lane.plan, body)
         crash_point("http.before_send")
         try:

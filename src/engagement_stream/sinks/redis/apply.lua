@@ -1,13 +1,14 @@
 #!lua
 -- Applies one batch of one partition and moves its fence, both or neither.
--- KEYS[1] the partition's position; ARGV: tag, prev, end, window_s, recent_events, payload (fold.py packs it), generation.
+-- KEYS[1] the partition's position; ARGV: tag, prev, end, window_s, recent_events, payload (fold.py packs it), generation,
+-- and which fence: `fence`, or `replays_fence` for dead letters that were sent back.
 -- Answers {verdict, fence}: OK applied; DUP applied before; TRIM applied up to the fence, send the rest;
 -- GAP what lies before is missing here; TORN an earlier run broke off in the middle; MOVED a rebuild has put another
 -- generation here, with a fence of its own and another rule of what it passes over.
 local prev, stop = tonumber(ARGV[2]), tonumber(ARGV[3])
 local window_s, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local state = redis.call('HMGET', KEYS[1], 'fence', 'clock_us', 'applying', 'generation')
+local state = redis.call('HMGET', KEYS[1], ARGV[8], 'clock_us', 'applying', 'generation')
 local fence = tonumber(state[1] or 0)
 if state[3] then return {'TORN', fence} end
 if (state[4] or '') ~= ARGV[7] then return {'MOVED', fence} end
@@ -162,6 +163,6 @@ for i, name in ipairs({'no_content', 'future', 'dead_letters'}) do
   if totals[i + 1] ~= 0 then redis.call('HINCRBY', tag .. 'totals', name, totals[i + 1]) end
 end
 
-redis.call('HSET', KEYS[1], 'fence', ARGV[3], 'clock_us', clock_us)
+redis.call('HSET', KEYS[1], ARGV[8], ARGV[3], 'clock_us', clock_us)
 redis.call('HDEL', KEYS[1], 'applying')
 return {'OK', stop}

@@ -71,6 +71,12 @@ class NewGeneration:
                 events += int(self._client.hget(start + "totals", "events") or 0)
         return events
 
+    def replays_fences(self) -> list[int]:
+        """How far dead letters that were sent back to Redis are counted, or refused again, in each partition."""
+        with translated():
+            found = [self._client.hget(position_key(self._prefix, p), "replays_fence") for p in self._partitions]
+        return [int(fence or 0) for fence in found]
+
     def begin(self) -> None:
         """From now on no older rebuild can put its generation in place."""
         crash_point("rebuild.before_begin")

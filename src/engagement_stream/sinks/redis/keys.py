@@ -4,12 +4,14 @@ Every key of a partition of the enriched topic carries its number as the hash ta
 on one node and one script may change them together. With the default prefix and partition 3:
 
 `engagement:partitions`          set: numbers of the partitions that have ever been written
-`engagement:{3}:position`        hash: `fence` (next offset to apply), `clock_us` (latest commit time applied,
+`engagement:{3}:position`        hash: `fence` (next offset to apply), `replays_fence` (the same in the topic of
+                                 dead letters that were sent back), `clock_us` (latest commit time applied,
                                  microseconds since 1970), `window_s`; `applying` only if a script broke off.
                                  After a rebuild out of PostgreSQL also `generation`, `rebuilt_lsn` (everything
-                                 committed before this LSN is in it, and is passed over when the log tells it),
-                                 `rebuilt_fence` (where it joined the log) and `rebuilt_totals`; `rebuilding` names
-                                 the generation that is being made
+                                 committed before this LSN is in it, and is passed over when the log tells it before
+                                 offset `rebuilt_until`: behind that only replays are so old), `rebuilt_fence` and
+                                 `rebuilt_replays` (where it joined the log and the replays) and `rebuilt_totals`;
+                                 `rebuilding` names the generation that is being made
 
 Everything else belongs to a generation. The first has no name; `engagement:{3}:g1a2b3c4d:totals` is of another one.
 Scripts ask `position` for the present one in the same step in which they read or write.

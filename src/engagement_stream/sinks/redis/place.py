@@ -8,8 +8,10 @@ from engagement_stream.sinks.redis.keys import position_key, tag
 _REBUILD = "count everything again out of PostgreSQL with `engagement rebuild redis`, then restart the stage"
 
 
-def resume_at(prefix: str, topic: str, partition: int, fence: int | None, begins_at: int, ends_at: int) -> int:
-    """The next offset to apply; raises Fatal where going on would lose or double something."""
+def resume_at(
+    prefix: str, topic: str, partition: int, fence: int | None, begins_at: int, ends_at: int, field: str = "fence"
+) -> int:
+    """The next offset to apply; raises Fatal where going on would lose or double something. `field` holds the fence."""
     name, key = f"{topic}[{partition}]", position_key(prefix, partition)
     if fence is None:
         if begins_at == 0:
@@ -18,7 +20,7 @@ def resume_at(prefix: str, topic: str, partition: int, fence: int | None, begins
             f"Redis holds no position for {name}, and the log begins only at {begins_at}: lifetime totals cannot be "
             "counted from it alone",
             remedy=f"{_REBUILD}; or restore Redis from its append-only file or a backup; to accept totals from the "
-            f"oldest record kept on instead, run: HSET {key} fence {begins_at}",
+            f"oldest record kept on instead, run: HSET {key} {field} {begins_at}",
         )
     if fence > ends_at:
         raise Fatal(
@@ -31,7 +33,7 @@ def resume_at(prefix: str, topic: str, partition: int, fence: int | None, begins
         raise Fatal(
             f"Redis has applied {name} up to {fence}, and the log begins only at {begins_at}: "
             f"{begins_at - fence} offsets were trimmed before they were counted",
-            remedy=f"{_REBUILD}; to accept totals without them instead, run: HSET {key} fence {begins_at}",
+            remedy=f"{_REBUILD}; to accept totals without them instead, run: HSET {key} {field} {begins_at}",
         )
     return fence
 

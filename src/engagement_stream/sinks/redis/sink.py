@@ -7,7 +7,7 @@ rebuild out of PostgreSQL took this partition's place: go to its fence, and pass
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -22,7 +22,7 @@ from engagement_stream.sinks.base import Checkpoint, Gather, Receipt, Road, Slic
 from engagement_stream.sinks.decode import decode
 from engagement_stream.sinks.redis.client import blocking_client
 from engagement_stream.sinks.redis.errors import instruction, translated
-from engagement_stream.sinks.redis.fold import Folded, decode_event, fold
+from engagement_stream.sinks.redis.fold import Folded, RedisEvent, decode_event, fold
 from engagement_stream.sinks.redis.keys import partitions_key, position_key, tag
 from engagement_stream.sinks.redis.place import resume_at, server_findings
 
@@ -30,16 +30,24 @@ PIECE_RECORDS = 500
 """Records per script: some milliseconds of the server's one thread, and within what Lua's `unpack` takes."""
 
 _HINT_EVERY_S = 1.0
-_STATE = ("fence", "applying", "window_s", "generation", "rebuilt_lsn")
+_STATE = ("applying", "window_s", "generation", "rebuilt_lsn", "rebuilt_until")
 _APPLY = files(__package__).joinpath("apply.lua").read_text()
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a partition's state was made of: empty and 0, or a rebuild that counted all that was committed before."""
+    """What a partition's state was made of: empty and 0, or a rebuild that counted all that was committed before.
+
+    It is passed over before offset `until`: behind that nothing is so old but dead letters that were sent back to
+    enrich, and those the rebuild left out.
+    """
 
     name: str
     from_lsn: int
+    until: int
+
+    def passes_over(self, offset: int, lsn: int) -> bool:
+        return lsn < self.from_lsn and offset < self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +59,15 @@ class _Piece:
 
 
 class RedisSink:
-    """Implements `sinks.base.Sink`."""
+    """Implements `sinks.base.Sink`. `replays`: of dead letters, counted into the same keys behind their own fence."""
 
-    def __init__(self, settings: RedisSettings) -> None:
+    decoder: Callable[[bytes], RedisEvent] = staticmethod(decode_event)
+    """bytes -> RedisEvent; raises for what is dead-lettered."""
+
+    def __init__(self, settings: RedisSettings, *, replays: bool = False) -> None:
         self._settings = settings
+        self._replays = replays
+        self._fence = "replays_fence" if replays else "fence"
         self._window_s = settings.window_minutes * 60
         self._client: redis.Redis | None = None
         self._road: Road | None = None
@@ -83,18 +96,25 @@ class RedisSink:
             self._script = str(client.script_load(_APPLY))
             with client.pipeline(transaction=False) as pipe:
                 for partition in partitions:
-                    pipe.hmget(position_key(prefix, partition), *_STATE)
+                    pipe.hmget(position_key(prefix, partition), self._fence, *_STATE)
                 states = pipe.execute()
         crash_point("redis.after_fences")
         starts: dict[int, int] = {}
         self._generations = {}
-        for partition, (fence, applying, window_s, generation, rebuilt_lsn) in zip(partitions, states, strict=True):
+        for partition, (fence, applying, window_s, generation, lsn, until) in zip(partitions, states, strict=True):
             if applying is not None:
                 raise _torn(prefix, partition)
             starts[partition] = resume_at(
-                prefix, road.topic, partition, None if fence is None else int(fence), begins[partition], ends[partition]
+                prefix,
+                road.topic,
+                partition,
+                None if fence is None else int(fence),
+                begins[partition],
+                ends[partition],
+                self._fence,
             )
-            self._generations[partition] = Generation((generation or b"").decode(), int(rebuilt_lsn or 0))
+            passed_lsn = 0 if self._replays else int(lsn or 0)  # what was sent back was left out by the rebuild
+            self._generations[partition] = Generation((generation or b"").decode(), passed_lsn, int(until or 0))
             if window_s is not None and int(window_s) < self._window_s:
                 self._warn(f"the window was made longer: the ranking is whole again in {self._window_s // 60} minutes")
         with translated(), client.pipeline(transaction=False) as pipe:
@@ -152,14 +172,16 @@ class RedisSink:
             end = part.offsets[last] if last < len(part.offsets) else part.end
             piece = Slice(part.partition, prev, end, part.offsets[first:last], part.values[first:last])
             prev = end
-            read = decode(piece, decode_event, stage=self.name, topic=road.topic)
+            read = decode(piece, self.decoder, stage=self.name, topic=road.topic)
             if read.letters:
                 crash_point("redis.before_dead_letter")
                 road.dead_letter(read.letters)
                 crash_point("redis.after_dead_letter")
-            from_lsn = self._generations[part.partition].from_lsn
+            made = self._generations[part.partition]
             folded = fold(
-                [event for event in read.events if event.position[0] >= from_lsn] if from_lsn else read.events,
+                [e for o, e in zip(read.offsets, read.events, strict=True) if not made.passes_over(o, e.position[0])]
+                if made.from_lsn
+                else read.events,
                 dead_letters=len(read.letters),
                 recent_events=self._settings.recent_events,
                 window_s=self._window_s,
@@ -184,6 +206,7 @@ class RedisSink:
                     self._settings.recent_events,
                     piece.folded.payload,
                     self._generations[part.partition].name,
+                    self._fence,
                 )
             answers = pipe.execute(raise_on_error=False)
         crash_point("redis.after_script")
