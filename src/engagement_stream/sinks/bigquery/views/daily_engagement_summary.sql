@@ -1,10 +1,11 @@
--- One row per day (UTC) and content, by the time the events happened. Content attributes are those of its latest event.
+-- One row per day (UTC) and content, by the time the events happened. Content attributes are those of the event that was
+-- committed last (a backfilled row has no commit_lsn).
 SELECT
   DATE(event_ts) AS event_date,                                                        -- day in UTC
   content_id,                                                                          -- NULL: event without content
-  MAX_BY(slug, commit_lsn) AS slug,
-  MAX_BY(title, commit_lsn) AS title,
-  MAX_BY(content_type, commit_lsn) AS content_type,                                    -- podcast, newsletter, video
+  MAX_BY(slug, COALESCE(commit_ts, event_ts)) AS slug,
+  MAX_BY(title, COALESCE(commit_ts, event_ts)) AS title,
+  MAX_BY(content_type, COALESCE(commit_ts, event_ts)) AS content_type,                                    -- podcast, newsletter, video
   COUNT(*) AS events,
   COUNTIF(event_type = 'play') AS plays,
   COUNTIF(event_type = 'pause') AS pauses,
