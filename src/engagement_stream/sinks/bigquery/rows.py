@@ -14,6 +14,7 @@ import pyarrow as pa
 from engagement_stream.broker.dead_letter import DeadLetter
 from engagement_stream.model.engagement import LIVE, is_watermark
 from engagement_stream.sinks.base import Slice
+from engagement_stream.sinks.bigquery.payload import json_problem
 from engagement_stream.sinks.decode import decode
 
 STAGE: Final = "bigquery"
@@ -29,7 +30,6 @@ DAYS_BACK, DAYS_AHEAD = 3_650, 366
 _Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 _Micros = Annotated[int, msgspec.Meta(ge=-62_135_596_800_000_000, le=253_402_300_799_999_999)]  # years 1 to 9999
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-_parse_json = msgspec.json.Decoder(msgspec.Raw).decode  # checks, and builds nothing
 
 
 class Event(msgspec.Struct, gc=False):
@@ -138,19 +138,9 @@ def _refuse_unstorable(rows: Rows, partition: int, topic: str, now: datetime) ->
         if not earliest <= event.event_ts < latest:
             detail = f"event_ts is {event.event_ts.isoformat()}; streaming takes {earliest:%F} to {latest:%F}"
             letters.append(refuse(rows, index, partition, topic, OUT_OF_RANGE, detail))
-        elif event.raw_payload is not None and (problem := _json_problem(event.raw_payload)):
+        elif event.raw_payload is not None and (problem := json_problem(event.raw_payload)):
             letters.append(refuse(rows, index, partition, topic, PAYLOAD, problem))
     return letters
-
-
-def _json_problem(text: str) -> str:
-    try:
-        _parse_json(text)
-    except RecursionError:
-        return "raw_payload is nested too deeply"
-    except msgspec.MsgspecError as error:
-        return f"raw_payload: {error}"
-    return ""
 
 
 def refuse(rows: Rows, index: int, partition: int, topic: str, reason: str, detail: str) -> DeadLetter:
