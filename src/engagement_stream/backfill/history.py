@@ -103,7 +103,7 @@ def _timed(versions: Sequence[Version], commit_us: Mapping[Position, int]) -> li
         timed: dict[int, Version] = {}
         last_us = BEGINNING_US
     else:
-        timed = {BEGINNING_US: _NEVER_BEFORE if oldest.created or not oldest.exists else _GONE}
+        timed = {BEGINNING_US: _NEVER_BEFORE if oldest.created else _GONE}
         last_us = BEGINNING_US
     for version in versions:
         if version.position[1] == SNAPSHOT_CONTENT_INDEX:
