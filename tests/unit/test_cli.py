@@ -12,8 +12,8 @@ from engagement_stream.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 VERBS = (
-    "up", "down", "status", "stream", "backfill", "stage", "api", "generate", "verify", "chaos", "bench", "config", "doctor",
-    "reference",
+    "up", "down", "status", "stream", "backfill", "stage", "api", "generate", "verify", "chaos", "bench", "config",
+    "doctor", "reference",
 )  # fmt: skip
 
 

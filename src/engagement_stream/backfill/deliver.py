@@ -16,12 +16,11 @@ from typing import TypeVar
 import pyarrow as pa
 
 from engagement_stream.backfill.chunks import chunks
-from engagement_stream.backfill.history import History
+from engagement_stream.backfill.known import Known
 from engagement_stream.backfill.pace import Pace
 from engagement_stream.backfill.payloads import settle_payloads
 from engagement_stream.backfill.plan import Unit
 from engagement_stream.backfill.progress import Read, Report, Tell
-from engagement_stream.backfill.rules import enrich_columns
 from engagement_stream.backfill.source import Reader
 from engagement_stream.backoff import Backoff
 from engagement_stream.crashpoint import crash_point
@@ -46,7 +45,7 @@ class Delivery:
     def __init__(
         self,
         reader: Reader,
-        known: History,
+        known: Known,
         staging: Staging,
         insert: Insert,
         pace: Pace,
@@ -104,7 +103,7 @@ class Delivery:
 
     def _stage(self, number: int, chunk: pa.RecordBatch) -> str | None:
         try:
-            enriched = enrich_columns(chunk, self._known)
+            enriched = self._known.enrich(chunk)
             rows, unstorable = settle_payloads(enriched.rows)
             name = patiently(lambda: self._staging.load(number, rows), self._stopped) if rows.num_rows else None
             with self._reporting:
@@ -135,6 +134,7 @@ class Delivery:
             self._report.statements += 1
             crash_point("backfill.before_drop")
             self._staging.drop(tables)
+            crash_point("backfill.after_drop")
         if done is not None:
             done()
 

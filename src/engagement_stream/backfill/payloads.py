@@ -21,8 +21,11 @@ _FRAME_BYTES = 700
 _text = msgspec.json.Encoder().encode
 
 
-def settle_payloads(rows: pa.Table) -> tuple[pa.Table, list[tuple[int, str]]]:
-    """The rows that can be stored, and the ids of those that cannot with the reason. Pure."""
+def settle_payloads(rows: pa.Table, *, json_type: bool = True) -> tuple[pa.Table, list[tuple[int, str]]]:
+    """The rows that can go on, and the ids of those that cannot with the reason. Pure.
+
+    `json_type`: they have to fit into BigQuery's JSON type.
+    """
     payload = rows.column("raw_payload")
     # Each level of nesting takes two characters.
     long = pc.fill_null(pc.greater(pc.binary_length(payload), 2 * MAX_DEPTH), False)
@@ -37,7 +40,7 @@ def settle_payloads(rows: pa.Table) -> tuple[pa.Table, list[tuple[int, str]]]:
     for index in pc.indices_nonzero(suspect).to_pylist():
         row = rows.slice(index, 1).to_pylist()[0]
         text = _as_captured(row)
-        if text is None or json_problem(text):
+        if text is None or (json_type and json_problem(text)):
             keep[index] = False
             left_out.append((row["event_id"], OVERSIZED if text is None else PAYLOAD))
         elif text != row["raw_payload"]:

@@ -64,3 +64,14 @@ def enrich_columns(batch: pa.RecordBatch, known: History) -> Enriched:
         left_out = list(zip(ids.to_pylist(), reasons.to_pylist(), strict=True))
         rows = rows.filter(pc.invert(refused))
     return Enriched(rows, left_out, commit_ts.null_count)
+
+
+def without(rows: pa.Table, ids: pa.Array, reason: str) -> tuple[pa.Table, list[tuple[int, str]]]:
+    """The rows but those of these events, and the latter with the reason."""
+    if not len(ids):
+        return rows, []
+    among = pc.is_in(rows.column("event_id"), value_set=ids)
+    if not pc.any(among).as_py():
+        return rows, []
+    left_out = [(event_id, reason) for event_id in rows.column("event_id").filter(among).to_pylist()]
+    return rows.filter(pc.invert(among)), left_out

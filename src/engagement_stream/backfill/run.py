@@ -15,10 +15,9 @@ from datetime import date, datetime, timedelta
 
 from google.cloud import bigquery
 
-from engagement_stream.backfill.content_topic import read_history
 from engagement_stream.backfill.dates import DayRange
 from engagement_stream.backfill.deliver import Delivery, patiently
-from engagement_stream.backfill.history import History, table_history
+from engagement_stream.backfill.known import Known, known_of_live, known_of_table
 from engagement_stream.backfill.pace import Pace
 from engagement_stream.backfill.plan import Day, Sums, Unit, days, units
 from engagement_stream.backfill.present import present
@@ -26,7 +25,6 @@ from engagement_stream.backfill.progress import DayState, Note, Planned, Report,
 from engagement_stream.backfill.snapshot import Snapshot, take_snapshot
 from engagement_stream.backfill.source import Reader
 from engagement_stream.backfill.watermark import PATIENCE_S, WatermarkPass, require_no_sink
-from engagement_stream.crashpoint import crash_point
 from engagement_stream.settings import Settings
 from engagement_stream.sinks.bigquery.client import rest_client
 from engagement_stream.sinks.bigquery.errors import translated
@@ -96,7 +94,6 @@ class Backfill:
         staging = Staging(client, target, _KIND + self._token)
         staging.drop_leftovers(_KIND)
         with take_snapshot(self._settings.postgres) as snapshot:
-            crash_point("backfill.after_snapshot")
             source = snapshot.days(self._wanted)
             found = days(source, present(client, target, self._wanted))
             todo = units(found)
@@ -111,7 +108,7 @@ class Backfill:
                 self._stop.is_set,
             )
             pace.look_idle()
-            known = self._history(snapshot, pace)
+            known = self._known(snapshot, pace)
             if known is None:
                 return
             with Reader(
@@ -131,12 +128,12 @@ class Backfill:
                 now = days(later.days(self._wanted), target)
             self._report.beyond = [day for day in now if day.target.rows > day.source.rows]
 
-    def _history(self, snapshot: Snapshot, pace: Pace) -> History | None:
+    def _known(self, snapshot: Snapshot, pace: Pace) -> Known | None:
         """What to join with; None when a person stopped us while we waited."""
         kafka, postgres = self._settings.kafka, self._settings.postgres
         if self._options.without_live:
             require_no_sink(kafka, postgres)
-            return table_history(snapshot.contents())
+            return known_of_table(snapshot)
         tell = lambda text: self._tell(Note(text))  # noqa: E731 - one line of it
 
         def stopped() -> bool:
@@ -144,14 +141,14 @@ class Backfill:
             return self._stop.is_set()
 
         mark = WatermarkPass(postgres, kafka, f"backfill {self._token}", tell, stopped, self._options.patience_s)
-        return read_history(kafka) if mark.run() else None
+        return known_of_live(kafka) if mark.run() else None
 
     def _deliver(
         self,
         client: bigquery.Client,
         held: Held,
         reader: Reader,
-        known: History,
+        known: Known,
         staging: Staging,
         pace: Pace,
         todo: list[Unit],

@@ -14,6 +14,7 @@ from engagement_stream.backfill.plan import Sums
 from engagement_stream.backfill.queries import QUERIES
 from engagement_stream.capture.connect import SESSION_SETTINGS, translated
 from engagement_stream.capture.values import instant
+from engagement_stream.crashpoint import crash_point
 from engagement_stream.model.change import ContentRow
 from engagement_stream.settings import PostgresSettings
 
@@ -70,11 +71,13 @@ def take_snapshot(postgres: PostgresSettings) -> Iterator[Snapshot]:
     with translated():
         connection = connect(postgres, dict_row)
     with connection:
+        crash_point("backfill.before_snapshot")
         with translated():
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             if connection.info.server_version >= HAS_TRANSACTION_TIMEOUT:
                 connection.execute("SET LOCAL transaction_timeout = 0")
             row = connection.execute(QUERIES["export"]).fetchone()
+        crash_point("backfill.after_snapshot")
         assert row is not None
         yield Snapshot(connection, row["snapshot"], row["commit_times"], row["today"])
 

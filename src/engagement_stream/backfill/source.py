@@ -63,7 +63,16 @@ class Reader:
 
     def rows(self, since: datetime, until: datetime) -> Iterator[pa.RecordBatch]:
         """Events of [since, until) in batches of some 8 MB, each as COLUMNS. Raises Retry."""
+        return self._read(since, until, "")
+
+    def ordered_rows(self, since: datetime, until: datetime, after_id: int | None) -> Iterator[pa.RecordBatch]:
+        """The same in the order of their ids, those behind `after_id` only."""
+        behind = "" if after_id is None else f" AND id > {after_id}"
+        return self._read(since, until, f"{behind} ORDER BY id")
+
+    def _read(self, since: datetime, until: datetime, rest: str) -> Iterator[pa.RecordBatch]:
         query = QUERIES["read"].format(commit_ts=self._commit_ts, since=since.isoformat(), until=until.isoformat())
+        query += rest
         with self._connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
             try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engagement_stream.backfill.progress import Report
     from engagement_stream.backfill.run import Preview
 
-_TARGETS = ("bigquery",)
+_TARGETS = ("bigquery", "http")
 _NICE = 10
 _console = Console(highlight=False)
 
@@ -25,7 +25,7 @@ _console = Console(highlight=False)
 def backfill(
     start_date: Annotated[str, typer.Option("--start-date", help="First day, YYYY-MM-DD, UTC.")],
     end_date: Annotated[str, typer.Option("--end-date", help="Last day, included.")],
-    targets: Annotated[str, typer.Option(help="Where to: bigquery.")] = "bigquery",
+    targets: Annotated[str, typer.Option(help="Where to: bigquery, http, or both with a comma.")] = "bigquery",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, day by day.")] = False,
     rate_limit: Annotated[
         float | None, typer.Option(help="Rows per second at most; by default as fast as live allows.", min=1)
@@ -42,25 +42,31 @@ def backfill(
     """
     from engagement_stream.backfill.dates import day_range
 
-    if unknown := [name for name in targets.split(",") if name not in _TARGETS]:
+    chosen = [name.strip() for name in targets.split(",")]
+    if unknown := [name for name in chosen if name not in _TARGETS]:
         raise ConfigurationError(f"--targets {unknown[0]!r} is not one of {', '.join(_TARGETS)}.")
     wanted = day_range(start_date, end_date, datetime.now(UTC).date())
     settings = load_settings(data_dir)
+    from engagement_stream.backfill.rest_run import backfill_rest
     from engagement_stream.backfill.run import Backfill, Options, preview
 
     if dry_run:
         _print_preview(preview(settings, wanted))
         return
     os.nice(_NICE)  # on one machine with the pipeline: its processes come first
-    stop = stop_signal()
-    with BackfillDisplay(_console) as display:
-        report = Backfill(settings, wanted, Options(rate_limit, without_live), display.tell, stop).run()
-    _print_report(report)
-    if report.stopped:
-        _console.print("stopped: what was inserted stays; the same command goes on from here")
-        raise typer.Exit(130)
-    if report.unexplained:
-        raise typer.Exit(1)
+    stop, options = stop_signal(), Options(rate_limit, without_live)
+    for target in chosen:
+        with BackfillDisplay(_console) as display:
+            if target == "http":
+                report = backfill_rest(settings, wanted, options, display.tell, stop)
+            else:
+                report = Backfill(settings, wanted, options, display.tell, stop).run()
+        _print_report(report, "inserted" if target == "bigquery" else "sent")
+        if report.stopped:
+            _console.print("stopped: what was delivered stays; the same command goes on from here")
+            raise typer.Exit(130)
+        if report.unexplained:
+            raise typer.Exit(1)
 
 
 def _print_preview(found: "Preview") -> None:
@@ -85,10 +91,10 @@ def _print_preview(found: "Preview") -> None:
     )
 
 
-def _print_report(report: "Report") -> None:
+def _print_report(report: "Report", done: str) -> None:
     rate = report.read / report.seconds if report.seconds else 0
     _console.print(
-        f"{report.inserted:,} events inserted, {report.read:,} read in {report.seconds:.1f} s ({rate:,.0f} rows/s); "
+        f"{report.inserted:,} events {done}, {report.read:,} read in {report.seconds:.1f} s ({rate:,.0f} rows/s); "
         f"{report.days} days with events, {report.complete_before} of them were complete before"
     )
     for reason, count in report.left_out_rows.items():

@@ -21,12 +21,12 @@ import time
 from confluent_kafka import IsolationLevel
 
 from engagement_stream.broker.topics import ensure_topics, high_watermarks
+from engagement_stream.capture.letters import Letters, read_letters
 from engagement_stream.capture.progress import Progress as CaptureProgress
 from engagement_stream.capture.progress import ProgressTopic
 from engagement_stream.capture.session import Identity
 from engagement_stream.errors import EngagementError, Fatal
 from engagement_stream.model.position import format_lsn
-from engagement_stream.rebuild.letters import Letters, read_letters
 from engagement_stream.rebuild.mark import await_mark
 from engagement_stream.rebuild.report import Progress, Report, Tell
 from engagement_stream.rebuild.source import RebuildSource, Taken

@@ -80,6 +80,11 @@ class KafkaSettings(Room):
         """Records that a stage could not use, with the reason."""
         return f"{self.prefix}-dlq"
 
+    @property
+    def backfill_topic(self) -> str:
+        """How far backfills into the REST system have come: one partition, compacted."""
+        return f"{self.prefix}-backfill"
+
     def group(self, stage: str) -> str:
         """Consumer group of a stage; also the stem of its transactional ids."""
         return f"{self.prefix}-{stage}"

@@ -1,7 +1,7 @@
-"""Which events lie in the dead-letter queue instead of in Redis: a replay brings them, so a rebuild leaves them out."""
+"""Which events lie in the dead-letter queue: a replay brings them, so a rebuild or a backfill leaves them out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,8 +14,8 @@ from engagement_stream.errors import Retry
 from engagement_stream.model.position import SNAPSHOT_EVENT_INDEX
 from engagement_stream.settings import KafkaSettings
 
-_STAGES = frozenset({"capture", "enrich", "redis"})
-"""Those before Redis; letters of other sinks say nothing about it."""
+BEFORE_REDIS = frozenset({"capture", "enrich", "redis"})
+"""Letters of other sinks say nothing about Redis."""
 _TIMEOUT_S = 15.0
 
 
@@ -45,12 +45,12 @@ class Letters:
         return [sum(at < end for at in self.of_redis.get(partition, ())) for partition, end in enumerate(ends)]
 
 
-def read_letters(kafka: KafkaSettings, id_at: int) -> Letters:
-    """Every letter up to now. `id_at`: which column of engagement_events the id is. Raises Retry."""
+def read_letters(kafka: KafkaSettings, id_at: int, stages: Collection[str] = BEFORE_REDIS) -> Letters:
+    """Every letter of these stages up to now. `id_at`: which column of engagement_events the id is. Raises Retry."""
     letters = Letters()
     for partition, begin in enumerate(_begins(kafka)):
         for message in read_range(kafka, kafka.dlq_topic, partition, begin):
-            _take(letters, kafka, id_at, message)
+            _take(letters, kafka, id_at, stages, message)
     return letters
 
 
@@ -67,11 +67,11 @@ def _begins(kafka: KafkaSettings) -> list[int]:
         reader.close()
 
 
-def _take(letters: Letters, kafka: KafkaSettings, id_at: int, message: Message) -> None:
+def _take(letters: Letters, kafka: KafkaSettings, id_at: int, stages: Collection[str], message: Message) -> None:
     name, value = message.key(), message.value()
     parts = (name if isinstance(name, bytes) else b"").decode(errors="replace").rsplit("/", 2)
     stage, _, topic = parts[0].partition("/")
-    if len(parts) != 3 or stage not in _STAGES or not (parts[1].isdigit() and parts[2].isdigit()):
+    if len(parts) != 3 or stage not in stages or not (parts[1].isdigit() and parts[2].isdigit()):
         return
     partition, offset, data = int(parts[1]), int(parts[2]), value if isinstance(value, bytes) else b""
     if stage == "redis" and topic == kafka.enriched_topic:
