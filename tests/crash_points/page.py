@@ -31,6 +31,10 @@ _TITLES = {
     "http": "http",
     "generate": "generate: test traffic",
     "rebuild": "rebuild: Redis out of PostgreSQL",
+    "staging": "staging: rows that do not come by a write stream",
+    "insert": "insert: what is missing, one statement at a time",
+    "backfill": "backfill: past days out of PostgreSQL",
+    "dlq": "dlq: dead letters sent back",
 }
 
 

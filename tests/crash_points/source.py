@@ -13,7 +13,7 @@ from tests.crash_points.steps import STEPS
 
 PACKAGE = Path(engagement_stream.__file__).parent
 POINTS = crash_points()
-ROOMS = ("broker", "capture", "enrich", "sinks", "generate", "rebuild")
+ROOMS = ("broker", "capture", "enrich", "sinks", "generate", "rebuild", "backfill")
 """Rooms with a protocol. The others watch, look or start servers."""
 
 

@@ -5,6 +5,6 @@ A person keeps these tables; tests hold them against the source, so that a new c
 
 from typing import Final
 
-from tests.crash_points import rebuild, sinks, stages
+from tests.crash_points import backfill, dlq, rebuild, sinks, stages
 
-STEPS: Final = (*stages.STEPS, *sinks.STEPS, *rebuild.STEPS)
+STEPS: Final = (*stages.STEPS, *sinks.STEPS, *rebuild.STEPS, *backfill.STEPS, *dlq.STEPS)

@@ -34,8 +34,15 @@ values (%s, 'play', %s, 1500, '{"a": 1.50}') returning id
 _KILLED_AT = {
     "enrich": ("enrich.after_produce", "transaction.before_commit"),
     "http": ("http.after_answer", "http.before_commit"),
-    "bigquery": ("insert.after_issue", "bigquery.after_replay_insert"),
+    "bigquery": (
+        "bigquery.after_replay_load",
+        "insert.after_issue",
+        "bigquery.after_replay_insert",
+        "bigquery.before_replay_commit",
+        "bigquery.after_replay_commit",
+    ),
 }
+KILLED_AT = [step for steps in _KILLED_AT.values() for step in steps]
 """Where each stage dies while it works on its replay, one after the other."""
 
 
@@ -84,10 +91,11 @@ def test_poison_at_every_stage_is_delivered_once_after_its_replay(world: LedgerW
     report = world.look()
     assert report.exit_code == 0, report.findings
     assert _dead_lettered(report) == {}, "what is sent back is in flight"
-    for step in (0, 1):
-        for stage, steps in _KILLED_AT.items():
-            world.start(stage, crash_at=steps[step])
-        for stage in _KILLED_AT:
+    for step in range(max(map(len, _KILLED_AT.values()))):
+        dying = {stage: steps[step] for stage, steps in _KILLED_AT.items() if step < len(steps)}
+        for stage, crash_at in dying.items():
+            world.start(stage, crash_at=crash_at)
+        for stage in dying:
             world.await_death(stage)
     world.start(*_KILLED_AT)
     report = world.await_delivery()

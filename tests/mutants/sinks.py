@@ -64,14 +64,14 @@ MUTANTS: Final = (
         "the fence says that one record more was applied",
         REDIS,
         "wrong",
-        (Patch("sinks/redis/apply.lua", "'fence', ARGV[3], 'clock_us'", "'fence', stop + 1, 'clock_us'"),),
+        (Patch("sinks/redis/apply.lua", "ARGV[8], ARGV[3], 'clock_us'", "ARGV[8], stop + 1, 'clock_us'"),),
     ),
     Mutant(
         "fence one too near",
         "the fence says that one record less was applied",
         REDIS,
         "wrong",
-        (Patch("sinks/redis/apply.lua", "'fence', ARGV[3], 'clock_us'", "'fence', stop - 1, 'clock_us'"),),
+        (Patch("sinks/redis/apply.lua", "ARGV[8], ARGV[3], 'clock_us'", "ARGV[8], stop - 1, 'clock_us'"),),
     ),
     Mutant(
         "gap not noticed",
@@ -234,8 +234,8 @@ MUTANTS: Final = (
         (
             Patch(
                 "sinks/runner.py",
-                "reader.assign([TopicPartition(self._kafka.enriched_topic, p, starts[p]) for p in partitions])",
-                "reader.assign([TopicPartition(self._kafka.enriched_topic, p, starts[p] + 1) for p in partitions])",
+                "reader.assign([TopicPartition(self._topic, p, starts[p]) for p in partitions])",
+                "reader.assign([TopicPartition(self._topic, p, starts[p] + 1) for p in partitions])",
             ),
         ),
     ),

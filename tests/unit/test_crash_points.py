@@ -9,8 +9,12 @@ from tests.crash_points.source import POINTS, not_around, stale, without_step
 from tests.crash_points.step import Step
 from tests.crash_points.steps import STEPS
 from tests.integration import (
+    test_backfill_live,
+    test_backfill_rest,
     test_bigquery_crashes,
     test_capture_crash,
+    test_dlq_handling,
+    test_dlq_replays,
     test_enrich_crashes,
     test_generate_outages,
     test_http_crashes,
@@ -19,8 +23,12 @@ from tests.integration import (
 )
 
 _KILLING = (
+    test_backfill_live,
+    test_backfill_rest,
     test_bigquery_crashes,
     test_capture_crash,
+    test_dlq_handling,
+    test_dlq_replays,
     test_enrich_crashes,
     test_generate_outages,
     test_http_crashes,

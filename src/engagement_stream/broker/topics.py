@@ -55,18 +55,16 @@ def topic_specs(kafka: KafkaSettings) -> list[TopicSpec]:
     log = {"message.timestamp.type": "LogAppendTime", "segment.ms": str(_SEGMENT_MS)}
     kept = {**log, "retention.ms": str(EVENT_RETENTION_MS), "cleanup.policy": "delete"}
     versions_ms = EVENT_RETENTION_MS + _SEGMENT_MS + _DLQ_REPLAY_AGE_MS
+    positions = {
+        "cleanup.policy": "compact",
+        "segment.bytes": str(_MIB),
+        "segment.ms": "600000",
+        "min.cleanable.dirty.ratio": "0.1",
+        "message.timestamp.type": "LogAppendTime",
+    }
     return [
-        TopicSpec(
-            kafka.progress_topic,
-            1,
-            {
-                "cleanup.policy": "compact",
-                "segment.bytes": str(_MIB),
-                "segment.ms": "600000",
-                "min.cleanable.dirty.ratio": "0.1",
-                "message.timestamp.type": "LogAppendTime",
-            },
-        ),
+        TopicSpec(kafka.progress_topic, 1, positions),
+        TopicSpec(kafka.backfill_topic, 1, positions),
         TopicSpec(kafka.events_topic, kafka.partitions, {**kept, "max.message.bytes": str(RAW_MAX_BYTES)}),
         TopicSpec(
             kafka.content_topic,

@@ -4,6 +4,7 @@ import typer
 
 from engagement_stream.cli import (
     api,
+    backfill,
     bench,
     chaos,
     config,
@@ -32,7 +33,7 @@ app.command("down")(up.down)
 app.command("status")(status.status)
 app.command("top")(top.top)
 app.command("stream")(stream.stream)
-app.command("backfill")(stream.backfill)
+app.command("backfill")(backfill.backfill)
 app.command("stage")(stage.stage)
 app.command("api")(api.api)
 app.command("verify")(verify.verify)

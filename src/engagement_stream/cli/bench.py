@@ -99,3 +99,32 @@ def copy(
     )
     _console.print(table)
     _console.print(_machine())
+
+
+@app.command("backfill")
+def backfill(
+    rows: Annotated[int, typer.Option(help="Events of the last ten days.", min=100_000)] = 5_000_000,
+    rate: Annotated[
+        float, typer.Option(help="Live events per second for the second part; 0 leaves it out.", min=0)
+    ] = 200.0,
+) -> None:
+    """Past days into BigQuery: the reader alone, the emulator alone, the whole, and what live traffic notices."""
+    from engagement_stream.bench.backfill import fill, measure_live, measure_parts
+    from engagement_stream.bench.rig import Rig
+
+    table = Table("what", "rows", "rows/s", "peak MB", title=f"backfill of {rows:,} events")
+    live = Table("sink", "p99 ms idle", "p99 ms beside", title=f"live at {rate:,.0f} events/s")
+    with Rig(_console.print) as rig:
+        wanted = fill(rig, rows, _console.print)
+        figures = measure_parts(rig, wanted, _console.print)
+        if rate:
+            figure, seen = measure_live(rig, wanted, rate, _console.print)
+            figures.append(figure)
+            for one in seen:
+                live.add_row(one.sink, f"{one.idle_p99_s * 1000:,.0f}", f"{one.beside_p99_s * 1000:,.0f}")
+    for part in figures:
+        table.add_row(part.what, f"{part.rows:,}", f"{part.rows_per_s:,.0f}", f"{part.peak_mb:,.0f}")
+    _console.print(table)
+    if rate:
+        _console.print(live)
+    _console.print(_machine())

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from engagement_stream.cli import generate, mendable_errors, stream
+from engagement_stream.cli import backfill, generate, mendable_errors, stream
 
 
 class StreamMode(StrEnum):
@@ -34,7 +34,7 @@ def _stream_processor(
     elif start_date is None or end_date is None:
         raise typer.BadParameter("--mode backfill needs --start-date and --end-date")
     else:
-        stream.backfill(start_date, end_date)
+        backfill.backfill(start_date, end_date)
 
 
 def _data_generator(

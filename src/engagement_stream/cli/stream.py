@@ -4,9 +4,6 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from engagement_stream.cli.options import DEFAULT_DATA_DIR, DataDir
 from engagement_stream.pipeline.build import enabled_stages
@@ -31,15 +28,6 @@ def stream(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
         supervisor.watch(stop_signal())
         print("draining ...")
         supervisor.stop()
-
-
-def backfill(
-    start_date: Annotated[str, typer.Option("--start-date", help="First day, YYYY-MM-DD, UTC.")],
-    end_date: Annotated[str, typer.Option("--end-date", help="Last day, included.")],
-) -> None:
-    """Deliver a range of past days to BigQuery (not built yet)."""
-    print(f"backfill of {start_date} to {end_date}: not built yet; the first start copies all existing events anyway")
-    raise typer.Exit(2)
 
 
 def stop_signal() -> threading.Event:

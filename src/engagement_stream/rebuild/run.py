@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from confluent_kafka import IsolationLevel
 
 from engagement_stream.broker.topics import ensure_topics, high_watermarks
+from engagement_stream.capture.letters import Letters
 from engagement_stream.capture.progress import Progress as CaptureProgress
 from engagement_stream.capture.progress import ProgressTopic
 from engagement_stream.capture.session import Identity
 from engagement_stream.errors import EngagementError, Fatal
 from engagement_stream.model.position import format_lsn
-from engagement_stream.rebuild.letters import Letters, Settled, read_letters, replays_counted
+from engagement_stream.rebuild.letters import Settled, letters_to_leave_out, replays_counted
 from engagement_stream.rebuild.mark import await_mark
 from engagement_stream.rebuild.report import Progress, Report, Tell
 from engagement_stream.rebuild.source import RebuildSource, Taken
@@ -138,7 +139,7 @@ class _Rebuild:
 
     def _letters(self, source: RebuildSource, settled: Settled) -> Letters:
         self._step("reading the dead letters")
-        return read_letters(self._kafka, source.id_at, settled)
+        return letters_to_leave_out(self._kafka, source.id_at, settled)
 
     def _fill(
         self, generation: NewGeneration, source: RebuildSource, taken: Taken, dead_letters: list[int]

@@ -89,6 +89,11 @@ class KafkaSettings(Room):
         """Dead letters that a person sent back to the stage they failed at."""
         return f"{self.prefix}-retry-{stage}"
 
+    @property
+    def backfill_topic(self) -> str:
+        """How far backfills into the REST system have come: one partition, compacted."""
+        return f"{self.prefix}-backfill"
+
     def group(self, stage: str) -> str:
         """Consumer group of a stage; also the stem of its transactional ids."""
         return f"{self.prefix}-{stage}"

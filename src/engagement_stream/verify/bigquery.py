@@ -13,7 +13,14 @@ from engagement_stream.settings import BigQuerySettings
 from engagement_stream.sinks.bigquery.client import rest_client, uses_emulator
 from engagement_stream.sinks.bigquery.errors import translated
 from engagement_stream.sinks.bigquery.table import TABLE
-from engagement_stream.verify.canon import JOINED_FIELDS, SOURCE_FIELDS, canonical_json, digests, plain_zero
+from engagement_stream.verify.canon import (
+    JOINED_FIELDS,
+    SOURCE_FIELDS,
+    canonical_json,
+    content_digest,
+    digests,
+    plain_zero,
+)
 from engagement_stream.verify.ledger import Ledger
 
 Tell = Callable[[int], None]
@@ -43,8 +50,7 @@ def read_bigquery(settings: BigQuerySettings, since: str | None, ledger: Ledger,
         ids, parts, offsets = (batch.column(name).to_pylist() for name in ("event_id", "_topic_partition", "_offset"))
         halves = list(_halves(batch))
         rows = [
-            # A backfilled row may have another content version: chosen by commit time, not by position.
-            (event_id, part, offset, own, None if half[1][-1] == BACKFILL else joined)
+            (event_id, part, offset, own, *_joined(half[1], joined))
             for event_id, part, offset, half, (own, joined) in zip(
                 ids, parts, offsets, halves, digests(halves), strict=True
             )
@@ -52,6 +58,18 @@ def read_bigquery(settings: BigQuerySettings, since: str | None, ledger: Ledger,
         ledger.add("bigquery", rows)
         tell(len(rows))
     return placeholders
+
+
+def _joined(values: tuple[object, ...], digest: int) -> tuple[int | None, int | None]:
+    """(digest of all, digest of the content's part): what this row can be held to.
+
+    A backfilled row has no place in the log and its own commit time; where that time is unknown, its content was
+    chosen by event time and may be another.
+    """
+    *_, commit_ts, source = values
+    if source != BACKFILL:
+        return digest, None
+    return None, None if commit_ts is None else content_digest(values)
 
 
 def bigquery_rows(settings: BigQuerySettings, ids: Sequence[int]) -> dict[int, list[Halves]]:

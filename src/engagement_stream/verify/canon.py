@@ -19,6 +19,8 @@ SOURCE_FIELDS = ("content_id", "user_id", "event_type", "event_ts", "duration_ms
 JOINED_FIELDS = ("slug", "title", "content_type", "length_seconds", "publish_ts", "engagement_seconds",
                  "engagement_pct", "commit_lsn", "commit_ts", "source")  # fmt: skip
 """What enrich adds."""
+CONTENT_FIELDS = JOINED_FIELDS[:7]
+"""The part of it that comes from the content: what a backfilled row has to share with the live one."""
 
 _TIMESTAMP = pa.timestamp("us", "UTC")
 _pack = msgspec.msgpack.Encoder().encode
@@ -107,6 +109,11 @@ def canonical(events: Sequence[Engagement]) -> list[tuple[tuple[object, ...], tu
         )
         for e, at_us, published_us in zip(events, event_us, publish_us, strict=True)
     ]
+
+
+def content_digest(joined: Sequence[object]) -> int:
+    """Of the CONTENT_FIELDS of a joined half."""
+    return hash(_pack(joined[: len(CONTENT_FIELDS)]))
 
 
 def digests(halves: Iterable[tuple[tuple[object, ...], tuple[object, ...]]]) -> list[Pair]:

@@ -3,9 +3,10 @@ create table source (id integer, text integer) strict;
 create table raw (id integer, part integer, off integer, lsn integer, idx integer, text integer, want integer) strict;
 create table later (id integer, op text) strict;
 create table enriched (
-    id integer, part integer, off integer, history integer, bytes integer, own integer, joined integer
+    id integer, part integer, off integer, history integer, bytes integer, own integer, joined integer,
+    content integer
 ) strict;
-create table bigquery (id integer, part integer, off integer, own integer, joined integer) strict;
+create table bigquery (id integer, part integer, off integer, own integer, joined integer, content integer) strict;
 create table http (id integer, bytes integer) strict;
 -- Where the event failed first; an event whose replay failed again has a letter for each failure.
 create table letter (

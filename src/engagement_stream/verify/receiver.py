@@ -14,11 +14,13 @@ from engagement_stream.verify.ledger import Ledger
 
 Tell = Callable[[int], None]
 _CHUNK = 5_000
+BACKFILL = "backfill"
 
 
 class _Data(msgspec.Struct, gc=False):
     event_id: int
     event_ts: str
+    source: str
 
 
 _decode = msgspec.json.Decoder(_Data).decode
@@ -38,12 +40,13 @@ def embedded_receiver(http: HttpSettings, data_dir: Path) -> ReceiverServer | No
 def read_receiver(receiver: ReceiverServer, since_us: int | None, ledger: Ledger, tell: Tell) -> int:
     """Digest the data of every event; returns how many events came again with other data."""
     differing = 0
-    batch: list[tuple[int, int, str]] = []
+    batch: list[tuple[int, int | None, str]] = []
     for event in receiver.events():
         data = bytes(event.data)
         about = _decode(data)
         differing += event.differing > 0
-        batch.append((about.event_id, hash(data), about.event_ts))
+        # A backfilled event has no place in the log: its bytes are its own.
+        batch.append((about.event_id, None if about.source == BACKFILL else hash(data), about.event_ts))
         if len(batch) >= _CHUNK:
             _add(batch, since_us, ledger)
             tell(len(batch))
@@ -53,7 +56,7 @@ def read_receiver(receiver: ReceiverServer, since_us: int | None, ledger: Ledger
     return differing
 
 
-def _add(batch: list[tuple[int, int, str]], since_us: int | None, ledger: Ledger) -> None:
+def _add(batch: list[tuple[int, int | None, str]], since_us: int | None, ledger: Ledger) -> None:
     if since_us is None:
         ledger.add("http", [(event_id, digest) for event_id, digest, _ in batch])
         return

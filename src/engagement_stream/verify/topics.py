@@ -26,7 +26,7 @@ from engagement_stream.model.change import (
 from engagement_stream.model.engagement import SNAPSHOT, Engagement, decode_engagement, encode_enriched, is_watermark
 from engagement_stream.model.position import BEGINNING, Position
 from engagement_stream.settings import KafkaSettings
-from engagement_stream.verify.canon import canonical, digests, text_digest
+from engagement_stream.verify.canon import canonical, content_digest, digests, text_digest
 from engagement_stream.verify.expected import expected
 from engagement_stream.verify.ledger import Ledger
 
@@ -190,7 +190,7 @@ def read_enriched(
 def _digest(batch: list[tuple[int, int, bytes, Engagement]], since_us: int | None, ledger: Ledger) -> None:
     halves = canonical([event for _, _, _, event in batch])
     rows = [
-        (event.event_id, partition, offset, event.source == SNAPSHOT, hash(value), *pair)
+        (event.event_id, partition, offset, event.source == SNAPSHOT, hash(value), *pair, content_digest(half[1]))
         for (partition, offset, value, event), pair, half in zip(batch, digests(halves), halves, strict=True)
         if since_us is None or half[0][3] >= since_us  # type: ignore[operator]  # event_ts in microseconds
     ]

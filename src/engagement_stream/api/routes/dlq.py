@@ -113,7 +113,12 @@ def _wanted(request: ReplayRequest) -> list[str] | Filter:
 def _handled(action: str, outcome: Outcome, who: Who, wanted: list[str] | Filter) -> HandledLetters:
     which = str(wanted) if isinstance(wanted, Filter) else f"{len(wanted)} ids"
     log().info(
-        f"dead letters {action}", by=who, letters=outcome.done, which=which, left_open=sum(outcome.refused.values())
+        "dead letters handled",
+        action=action,
+        by=who,
+        letters=outcome.done,
+        which=which,
+        left_open=sum(outcome.refused.values()),
     )
     return HandledLetters(
         done=outcome.done,

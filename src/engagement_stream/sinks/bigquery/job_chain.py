@@ -140,7 +140,6 @@ class JobChain:
         return free
 
     def _exists(self, name: str) -> bool:
-        crash_point("insert.before_look")
         with translated("looking for an earlier insert"):
             try:
                 self._client.get_job(name, location=self._location, timeout=_TIMEOUT_S, retry=_ONCE)

@@ -18,7 +18,7 @@ create table if not exists event (
     id text not null unique,
     subject text,
     source text not null,
-    lsn integer, idx integer,           -- position in the source's history
+    lsn integer, idx integer,           -- position in the source's history; 0, 0: backfilled, it has none
     data blob not null,                 -- of the first arrival
     received integer not null default 1,
     differing integer not null default 0 -- later arrivals whose data was another
@@ -38,7 +38,8 @@ insert or ignore into total values (1, 0, 0, 0);
 """
 _PUT = """
 insert into event (id, subject, source, lsn, idx, data) values (?, ?, ?, ?, ?, ?)
-on conflict (id) do update set received = received + 1, differing = differing + (data <> excluded.data)
+on conflict (id) do update set received = received + 1, differing =
+    differing + (data <> excluded.data and coalesce(lsn, 1) <> 0 and coalesce(excluded.lsn, 1) <> 0)
 """
 _PUT_REQUEST = """
 insert into request (key, sha256, events) values (?, ?, ?)

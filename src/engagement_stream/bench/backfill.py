@@ -1,0 +1,184 @@
+"""How fast past days go into BigQuery, where the limit is, and what live traffic notices of it."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psutil
+import pyarrow as pa
+
+from engagement_stream.backfill.chunks import chunks
+from engagement_stream.backfill.dates import DayRange
+from engagement_stream.backfill.deliver import CHUNK_BYTES, CHUNK_ROWS
+from engagement_stream.backfill.history import table_history
+from engagement_stream.backfill.plan import ROWS_PER_INSERT
+from engagement_stream.backfill.rules import enrich_columns
+from engagement_stream.backfill.run import Backfill, Options
+from engagement_stream.backfill.snapshot import take_snapshot
+from engagement_stream.backfill.source import Reader
+from engagement_stream.bench.quantile import added, quantile_s
+from engagement_stream.bench.rig import Rig, StageProcess, stop_process
+from engagement_stream.settings import Settings
+from engagement_stream.sinks.bigquery.client import rest_client
+from engagement_stream.sinks.bigquery.insert_missing import insert_missing
+from engagement_stream.sinks.bigquery.job_chain import JobChain
+from engagement_stream.sinks.bigquery.staging import Staging
+from engagement_stream.sinks.bigquery.table import ensure_table
+
+DAYS = 10
+_LIMIT_S = 1_800.0
+_WARM_UP_S, _IDLE_S = 10.0, 30.0
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillFigure:
+    """One part of the way alone, or the whole. `peak_mb`: resident memory of this process at most."""
+
+    what: str
+    rows: int
+    seconds: float
+    peak_mb: float
+
+    @property
+    def rows_per_s(self) -> float:
+        return self.rows / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFigure:
+    """A sink's commit-to-durable p99 without and with a backfill beside it, in seconds."""
+
+    sink: str
+    idle_p99_s: float
+    beside_p99_s: float
+
+
+def fill(rig: Rig, rows: int, tell: Tell) -> DayRange:
+    """So many events of the last days; the whole range."""
+    tell(f"writing {rows:,} events into PostgreSQL ...")
+    writer = rig.generate("historical", "--historical-days", str(DAYS), "--rows", str(rows))
+    if writer.wait(_LIMIT_S) != 0:
+        raise RuntimeError("the generator failed; see its log")
+    today = datetime.now(UTC).date()
+    return DayRange(today - timedelta(days=DAYS), today)
+
+
+def measure_parts(rig: Rig, wanted: DayRange, tell: Tell) -> list[BackfillFigure]:
+    """The reader alone, the emulator alone, the whole; no pipeline runs."""
+    found = []
+    for what, work in (("reader alone", _read), ("emulator alone", _load), ("the whole", _whole)):
+        tell(f"measuring {what} ...")
+        found.append(_measured(what, lambda work=work: work(rig.settings, wanted)))  # type: ignore[misc]  # bound now
+    return found
+
+
+def measure_live(rig: Rig, wanted: DayRange, rate_per_s: float, tell: Tell) -> tuple[BackfillFigure, list[LiveFigure]]:
+    """The whole once more into an empty dataset, while live traffic goes through all stages."""
+    rig.environment |= {"BIGQUERY_DATASET_ID": "backfill_beside_live", "CAPTURE_SNAPSHOT": "never"}
+    names = ("redis", "bigquery")
+    with rig.stages("capture", "enrich", *names) as running:
+        traffic = rig.generate("continuous", "--rate", f"{rate_per_s:g}", "--fixed-content")
+        try:
+            tell(f"live traffic of {rate_per_s:,.0f} events/s, without a backfill ...")
+            time.sleep(_WARM_UP_S)
+            before = _buckets(running, names)
+            time.sleep(_IDLE_S)
+            idle = _buckets(running, names)
+            tell("and with one ...")
+            settings = _settings(rig.settings, dataset="backfill_beside_live")
+            figure = _measured("the whole, beside live", lambda: _run(settings, wanted, Options()))
+            time.sleep(1.0)
+            beside = _buckets(running, names)
+        finally:
+            stop_process(traffic)
+    return figure, [
+        LiveFigure(
+            name,
+            quantile_s(added(before[name], idle[name]), 0.99),
+            quantile_s(added(idle[name], beside[name]), 0.99),
+        )
+        for name in names
+    ]
+
+
+def _buckets(running: dict[str, StageProcess], names: tuple[str, ...]) -> dict[str, dict[float, float]]:
+    return {name: running[name].latency_buckets() for name in names}
+
+
+def _read(settings: Settings, wanted: DayRange) -> int:
+    with (
+        take_snapshot(settings.postgres) as snapshot,
+        Reader(
+            settings.postgres, snapshot.name, version=snapshot.version, commit_times=snapshot.commit_times
+        ) as reader,
+    ):
+        return sum(batch.num_rows for batch in reader.rows(wanted.since, wanted.until))
+
+
+def _load(settings: Settings, wanted: DayRange) -> int:
+    """The same chunk under ever new tables: nothing but loading and inserting, into a table of its own."""
+    settings = _settings(settings, dataset="backfill_emulator_alone")
+    with (
+        take_snapshot(settings.postgres) as snapshot,
+        Reader(settings.postgres, snapshot.name, version=snapshot.version, commit_times=True) as reader,
+        closing(rest_client(settings.bigquery)) as client,
+    ):
+        chunk = next(chunks(reader.rows(wanted.since, wanted.until), CHUNK_ROWS, CHUNK_BYTES))
+        rows = enrich_columns(chunk, table_history(snapshot.contents())).rows
+        ensure_table(client, settings.bigquery)
+        staging = Staging(client, settings.bigquery, "bench")
+        chain = JobChain(client, settings.bigquery, snapshot.today)
+        done = 0
+        for _ in range(3):
+            tables = []
+            for number in range(ROWS_PER_INSERT // CHUNK_ROWS):
+                ids = pa.array(range(done, done + rows.num_rows), pa.int64())
+                tables.append(staging.load(number, rows.set_column(0, "event_id", ids)))
+                done += rows.num_rows
+            insert_missing(settings.bigquery, chain, tables, wanted.since, wanted.until)
+            staging.drop(tables)
+    return done
+
+
+def _whole(settings: Settings, wanted: DayRange) -> int:
+    return _run(_settings(settings, dataset="backfill_whole"), wanted, Options(without_live=True))
+
+
+def _run(settings: Settings, wanted: DayRange, options: Options) -> int:
+    return Backfill(settings, wanted, options, lambda _event: None, threading.Event()).run().inserted
+
+
+def _settings(settings: Settings, *, dataset: str) -> Settings:
+    return Settings(
+        settings.postgres.model_copy(update={"snapshot": "never"}),
+        settings.kafka,
+        settings.redis,
+        settings.bigquery.model_copy(update={"dataset": dataset}),
+        settings.http,
+        settings.api,
+        settings.stage,
+    )
+
+
+def _measured(what: str, work: Callable[[], int]) -> BackfillFigure:
+    over, peak = threading.Event(), 0
+
+    def watch() -> None:
+        nonlocal peak
+        process = psutil.Process()
+        while not over.wait(0.05):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began_s = time.monotonic()
+    try:
+        rows = work()
+        return BackfillFigure(what, rows, time.monotonic() - began_s, peak / 1e6)
+    finally:
+        over.set()
+        watcher.join()
