@@ -4,21 +4,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from engagement_stream.broker.consumer import read_range
 from engagement_stream.dlq.letter import Filter
-from engagement_stream.model.change import ContentChange, ContentRow, Source, decode_content_change
 from engagement_stream.settings import BigQuerySettings, KafkaSettings, PostgresSettings, RedisSettings
 from engagement_stream.stack.ports import free_port
 from engagement_stream.stack.receiver import ReceiverServer
 from engagement_stream.stack.receiver.faults import Reject
 from engagement_stream.verify.report import Report
 from tests.fixtures.bigquery import query
-from tests.fixtures.dead_letters import Operator, operating, sent_back
+from tests.fixtures.dead_letters import Operator, damage_content, mend_content, operating, sent_back
 from tests.fixtures.ledger_world import STAGES, LedgerWorld
-from tests.fixtures.raw_road import put_raw
 from tests.fixtures.stack import running
 from tests.fixtures.waiting import wait_until
 
@@ -74,7 +70,7 @@ def test_poison_at_every_stage_is_delivered_once_after_its_replay(world: LedgerW
     world.receiver.fail(Reject(status=422, times=0, event_id=str(refused), text="no"))
     assert _event(world, content=2) == refused
     old = _event(world, content=1, event_ts="1990-01-01T00:00:00Z")
-    _damage_content(world, 3)
+    damage_content(world, _CONTENT.format(3))
     unreadable = _event(world, content=3)
     with operating(world.settings.kafka) as operator:
         for stage in _KILLED_AT:
@@ -85,7 +81,7 @@ def test_poison_at_every_stage_is_delivered_once_after_its_replay(world: LedgerW
         assert _dead_lettered(world.await_delivery()) == {"enriched": 1, "bigquery": 1, "receiver": 1}
 
         world.receiver.behave()
-        _mend_content(world, 3)
+        mend_content(world, _CONTENT.format(3))
         world.stop(*_KILLED_AT)
         assert operator.handling.replay(Filter(), "me").done == 3
     report = world.look()
@@ -132,22 +128,3 @@ def _replay_without_mending(operator: Operator) -> None:
 def _dead_lettered(report: Report) -> dict[str, int]:
     assert report.exit_code == 0, report.findings
     return {place.name: place.dead_lettered for place in report.places if place.dead_lettered}
-
-
-def _damage_content(world: LedgerWorld, content: int) -> None:
-    kafka = world.settings.kafka
-    put_raw(kafka, kafka.content_topic, (0, b"{not json", _CONTENT.format(content).encode()))
-
-
-def _mend_content(world: LedgerWorld, content: int) -> None:
-    """Write the record that was unreadable once more, at its position: that of the newest one that can be read."""
-    kafka = world.settings.kafka
-    newest = (0, 0)
-    for message in read_range(kafka, kafka.content_topic, 0, 0):
-        try:
-            newest = max(newest, decode_content_change(message.value() or b"").source.position)
-        except msgspec.MsgspecError:
-            continue
-    row = ContentRow(_CONTENT.format(content), f"slug-{content}", "mended", "2025-07-01T00:00:00Z", "video", 60)
-    change = ContentChange("u", Source("content", 1, newest, (0, 0)), row, row)
-    put_raw(kafka, kafka.content_topic, (0, msgspec.json.encode(change), row.id.encode()))

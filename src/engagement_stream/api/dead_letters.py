@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -16,6 +16,13 @@ from engagement_stream.errors import ConfigurationError, EngagementError, Fatal
 from engagement_stream.settings import KafkaSettings
 
 _LOOK_EVERY_S = 10.0
+_OPEN: Final = "engagement_dlq_open"
+LABELS: Final = {
+    _OPEN: ("stage", "reason"),
+    "engagement_dlq_replayed": ("stage",),
+    "engagement_dlq_discarded": ("stage",),
+}
+"""Family -> labels: a family without samples tells them nowhere else."""
 T = TypeVar("T")
 
 
@@ -67,28 +74,23 @@ class DeadLetterDesk(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """For Prometheus."""
-        gauge = GaugeMetricFamily(
-            "engagement_dlq_open",
-            "Letters in the dead-letter queue that nobody has handled.",
-            labels=["stage", "reason"],
-        )
-        handled = {
-            state: CounterMetricFamily(f"engagement_dlq_{state}", f"Dead letters that were {state}.", labels=["stage"])
-            for state in ("replayed", "discarded")
-        }
-        sums: dict[tuple[str, str], int] = {}
         opened: dict[tuple[str, str], int] = {}
+        handled: dict[str, dict[str, int]] = {"replayed": {}, "discarded": {}}
         for (stage, reason, state), count in (self._seen.counts if self._seen else {}).items():
             # 0 stays, where the last letter was handled: an alert has to see it go.
             opened[stage, reason] = opened.get((stage, reason), 0) + (count if state == "open" else 0)
-            sums[state, stage] = sums.get((state, stage), 0) + count
+            if state in handled:
+                handled[state][stage] = handled[state].get(stage, 0) + count
+        gauge = GaugeMetricFamily(_OPEN, "Letters in the dead-letter queue that nobody handled.", labels=LABELS[_OPEN])
         for labels, count in opened.items():
             gauge.add_metric(labels, count)
-        for state, family in handled.items():
-            for (of, stage), count in sums.items():
-                if of == state:
-                    family.add_metric([stage], count)
-        return [gauge, *handled.values()]
+        yield gauge
+        for state, by_stage in handled.items():
+            name = f"engagement_dlq_{state}"
+            family = CounterMetricFamily(name, f"Dead letters that were {state}.", labels=LABELS[name])
+            for stage, count in by_stage.items():
+                family.add_metric([stage], count)
+            yield family
 
     def _watch(self) -> None:
         while not self._stop.is_set():

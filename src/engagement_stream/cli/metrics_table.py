@@ -18,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import engagement_stream
 from engagement_stream.api.app import create_app
+from engagement_stream.api.dead_letters import LABELS
 from engagement_stream.api.exposition import PROCESS, parse
 from engagement_stream.observe.latency import BatchHistogram
 from engagement_stream.pipeline.build import SINKS, STAGES
@@ -70,7 +71,10 @@ def metrics_rows() -> list[Row]:
     """Every family of ours, by name."""
     stage_rows = list(_stage_rows())
     known = {row.name for row in stage_rows}
-    api_rows = (_row(family, _sample_labels(family), "api") for family in asyncio.run(_api_families()))
+    api_rows = (
+        _row(family, _sample_labels(family) or LABELS.get(family.name, ()), "api")
+        for family in asyncio.run(_api_families())
+    )
     return sorted([*stage_rows, *(row for row in api_rows if row.name not in known)], key=lambda row: row.name)
 
 

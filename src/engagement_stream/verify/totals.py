@@ -153,7 +153,8 @@ class Totals:
         for content_id, one in self.contents.items():
             if one.partition not in incomplete:
                 lsn = self.rebuilt.get(one.partition, _NOT_REBUILT).lsn
-                texts = _texts_as_of(versions.get(content_id, ()), (lsn, 0)) if lsn else ()
+                rebuilt = lsn and one.latest_at >= (lsn, 0)
+                texts = _texts_as_of(versions.get(content_id, ()), (lsn, 0)) if rebuilt else ()
                 if found := one.differences(texts):
                     yield f"content {content_id}", "; ".join(found)
         for partition, whole in self.partitions.items():
@@ -200,6 +201,8 @@ def _read_partition(client: Any, prefix: str, partition: int, totals: Totals, te
             for key, values in zip(chunk, hashes, strict=True):
                 one = _sum(seen, values, values.get("rebuilt", ""))
                 one.partition = partition
+                if "rebuilt" in values:  # its texts are those of the rebuild's moment: an older replay changes nothing
+                    one.latest_at = (seen.lsn, 0)
                 one.texts = tuple(values.get(name, "") for name in _TEXTS)
                 contents[key.removeprefix(place + "content:")] = one
             tell(len(chunk))
