@@ -10,7 +10,7 @@ _LARGE_BYTES = 1 << 20
 
 
 def give_back_at_once() -> None:
-    """For this process. glibc else raises both limits to 32 MB and keeps what was freed; measured 450 MB against 380."""
+    """For this process. glibc else raises both limits and keeps what was freed (measured: 450 MB against 380)."""
     with contextlib.suppress(OSError, AttributeError):  # another C library decides for itself
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
