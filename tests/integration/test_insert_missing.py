@@ -15,7 +15,7 @@ from engagement_stream.sinks.bigquery.client import rest_client
 from engagement_stream.sinks.bigquery.exclusive import INSERT, Held, exclusive
 from engagement_stream.sinks.bigquery.insert_missing import insert_missing
 from engagement_stream.sinks.bigquery.job_chain import JobChain
-from engagement_stream.sinks.bigquery.staging import Staging
+from engagement_stream.sinks.bigquery.staging import Staging, parquet
 from engagement_stream.sinks.bigquery.table import ensure_table
 from tests.fixtures.bigquery import delivered, query
 from tests.fixtures.staged_rows import DAY, NEXT_DAY, staged_rows
@@ -36,10 +36,10 @@ def test_only_what_is_missing_is_inserted(client: bigquery.Client, bigquery_sett
     """A second insert of overlapping rows adds the rest; a chunk that was loaded twice is there once."""
     staging = Staging(client, bigquery_settings, "first")
     chain = JobChain(client, bigquery_settings, TODAY)
-    staging.load(0, staged_rows(range(100)))
-    tables = [staging.load(0, staged_rows(range(10))), staging.load(1, staged_rows(range(10, 20)))]
+    staging.load(0, parquet(staged_rows(range(100))))
+    tables = [staging.load(0, parquet(staged_rows(range(10)))), staging.load(1, parquet(staged_rows(range(10, 20))))]
     assert insert_missing(bigquery_settings, chain, tables, DAY, NEXT_DAY).rows == 20
-    tables = [staging.load(0, staged_rows(range(5, 30)))]
+    tables = [staging.load(0, parquet(staged_rows(range(5, 30))))]
     assert insert_missing(bigquery_settings, chain, tables, DAY, NEXT_DAY).rows == 10
     assert delivered(bigquery_settings) == Counter(range(30))
 
@@ -48,7 +48,7 @@ def test_a_payload_keeps_its_value(client: bigquery.Client, bigquery_settings: B
     """Staged as text, it becomes JSON; a number beyond what a double can hold does not break the statement."""
     staging = Staging(client, bigquery_settings, "payload")
     rows = staged_rows([1], payload='{"a": [1.5, "\\u00e9"], "n": 123456789012345678901234567890.1}')
-    tables = [staging.load(0, rows), staging.load(1, staged_rows([2]))]
+    tables = [staging.load(0, parquet(rows)), staging.load(1, parquet(staged_rows([2])))]
     insert_missing(bigquery_settings, JobChain(client, bigquery_settings, TODAY), tables, DAY, NEXT_DAY)
     sql = "SELECT event_id, JSON_VALUE(raw_payload, '$.a[1]'), raw_payload IS NULL FROM `{table}` ORDER BY event_id"
     assert query(bigquery_settings, sql) == [(1, "é", False), (2, None, True)]
@@ -59,7 +59,7 @@ def test_a_placeholder_is_not_the_event(client: bigquery.Client, bigquery_settin
     query(
         bigquery_settings, "INSERT INTO `{table}` (event_id, event_ts, _dlq) VALUES (7, TIMESTAMP '2025-08-01', TRUE)"
     )
-    tables = [Staging(client, bigquery_settings, "dlq").load(0, staged_rows([7]))]
+    tables = [Staging(client, bigquery_settings, "dlq").load(0, parquet(staged_rows([7])))]
     chain = JobChain(client, bigquery_settings, TODAY)
     assert insert_missing(bigquery_settings, chain, tables, DAY, NEXT_DAY).rows == 1
     assert delivered(bigquery_settings) == Counter([7])
@@ -68,7 +68,7 @@ def test_a_placeholder_is_not_the_event(client: bigquery.Client, bigquery_settin
 def test_numbers_of_the_chain_have_no_gap(client: bigquery.Client, bigquery_settings: BigQuerySettings) -> None:
     """Each holder goes on behind the last job it finds, and closes yesterday's chain against frozen twins."""
     staging = Staging(client, bigquery_settings, "chain")
-    tables = [staging.load(0, staged_rows([1]))]
+    tables = [staging.load(0, parquet(staged_rows([1])))]
     for _ in range(3):
         chain = JobChain(client, bigquery_settings, TODAY)
         insert_missing(bigquery_settings, chain, tables, DAY, NEXT_DAY)
@@ -90,8 +90,8 @@ def test_a_statement_that_fails_says_why(client: bigquery.Client, bigquery_setti
 
 def test_leftovers_of_dead_processes_are_dropped(client: bigquery.Client, bigquery_settings: BigQuerySettings) -> None:
     """Those of the named kind only."""
-    Staging(client, bigquery_settings, "backfill_a").load(0, staged_rows([1]))
-    Staging(client, bigquery_settings, "replay_b").load(0, staged_rows([1]))
+    Staging(client, bigquery_settings, "backfill_a").load(0, parquet(staged_rows([1])))
+    Staging(client, bigquery_settings, "replay_b").load(0, parquet(staged_rows([1])))
     assert Staging(client, bigquery_settings, "backfill_c").drop_leftovers("backfill_") == 1
     left = [table.table_id for table in client.list_tables(bigquery_settings.dataset)]
     assert "engagement_staging_replay_b_0" in left

@@ -14,6 +14,7 @@ from engagement_stream.backfill.chunks import chunks
 from engagement_stream.backfill.dates import DayRange
 from engagement_stream.backfill.deliver import CHUNK_BYTES, CHUNK_ROWS
 from engagement_stream.backfill.history import table_history
+from engagement_stream.backfill.memory import give_back_at_once
 from engagement_stream.backfill.plan import ROWS_PER_INSERT
 from engagement_stream.backfill.rules import enrich_columns
 from engagement_stream.backfill.run import Backfill, Options
@@ -25,7 +26,7 @@ from engagement_stream.settings import Settings
 from engagement_stream.sinks.bigquery.client import rest_client
 from engagement_stream.sinks.bigquery.insert_missing import insert_missing
 from engagement_stream.sinks.bigquery.job_chain import JobChain
-from engagement_stream.sinks.bigquery.staging import Staging
+from engagement_stream.sinks.bigquery.staging import Staging, parquet
 from engagement_stream.sinks.bigquery.table import ensure_table
 
 DAYS = 10
@@ -69,6 +70,7 @@ def fill(rig: Rig, rows: int, tell: Tell) -> DayRange:
 
 def measure_parts(rig: Rig, wanted: DayRange, tell: Tell) -> list[BackfillFigure]:
     """The reader alone, the emulator alone, the whole; no pipeline runs."""
+    give_back_at_once()
     found = []
     for what, work in (("reader alone", _read), ("emulator alone", _load), ("the whole", _whole)):
         tell(f"measuring {what} ...")
@@ -137,7 +139,7 @@ def _load(settings: Settings, wanted: DayRange) -> int:
             tables = []
             for number in range(ROWS_PER_INSERT // CHUNK_ROWS):
                 ids = pa.array(range(done, done + rows.num_rows), pa.int64())
-                tables.append(staging.load(number, rows.set_column(0, "event_id", ids)))
+                tables.append(staging.load(number, parquet(rows.set_column(0, "event_id", ids))))
                 done += rows.num_rows
             insert_missing(settings.bigquery, chain, tables, wanted.since, wanted.until)
             staging.drop(tables)

@@ -47,12 +47,14 @@ def backfill(
         raise ConfigurationError(f"--targets {unknown[0]!r} is not one of {', '.join(_TARGETS)}.")
     wanted = day_range(start_date, end_date, datetime.now(UTC).date())
     settings = load_settings(data_dir)
+    from engagement_stream.backfill.memory import give_back_at_once
     from engagement_stream.backfill.rest_run import backfill_rest
     from engagement_stream.backfill.run import Backfill, Options, preview
 
     if dry_run:
         _print_preview(preview(settings, wanted))
         return
+    give_back_at_once()
     os.nice(_NICE)  # on one machine with the pipeline: its processes come first
     stop, options = stop_signal(), Options(rate_limit, without_live)
     for target in chosen:

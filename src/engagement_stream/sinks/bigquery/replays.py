@@ -31,7 +31,7 @@ from engagement_stream.sinks.bigquery.exclusive import INSERT, exclusive
 from engagement_stream.sinks.bigquery.job_chain import JobChain
 from engagement_stream.sinks.bigquery.replay_batch import ReplayBatch, replay_batch, values_sql
 from engagement_stream.sinks.bigquery.rows import PAYLOAD, STAGE
-from engagement_stream.sinks.bigquery.staging import Staging
+from engagement_stream.sinks.bigquery.staging import Staging, parquet
 from engagement_stream.sinks.bigquery.table import ensure_table, table_name
 
 _MAX_RECORDS = 5_000
@@ -106,7 +106,7 @@ class BigQueryReplays:
         client = self._client
         name = f"replay_{batch.digest(table_name(self._settings))}_{piece.partition}_{piece.prev}_{piece.end}"
         staging = Staging(client, self._settings, name)
-        table = staging.load(0, batch.parquet_table())
+        table = staging.load(0, parquet(batch.parquet_table()))
         crash_point("bigquery.after_replay_load")
         unstorable = _unstorable(client, table)
         columns, values = values_sql()

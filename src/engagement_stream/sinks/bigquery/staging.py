@@ -41,14 +41,11 @@ class Staging:
         self._dataset = f"{settings.project}.{settings.dataset}"
         self._name = name
 
-    def load(self, number: int, rows: pa.Table) -> str:
-        """Make table `number` hold exactly these rows (SCHEMA); returns its name. Raises Retry, Fatal.
+    def load(self, number: int, file: io.BytesIO) -> str:
+        """Make table `number` hold exactly the rows of `file` (see `parquet`); returns its name. Raises Retry, Fatal.
 
         Each event at most once in all the tables that are inserted together: the insert does not look for that.
         """
-        assert rows.schema.names == SCHEMA.names, "a Parquet load may go by the order of columns"
-        file = io.BytesIO()
-        pq.write_table(rows, file, compression="snappy")
         name = f"{self._dataset}.{PREFIX}{self._name}_{number}"
         table = bigquery.Table(name, schema=[bigquery.SchemaField(*column) for column in STAGING_COLUMNS])
         table.expires = datetime.now(UTC) + LIFETIME
@@ -86,6 +83,14 @@ class Staging:
         found = [f"{self._dataset}.{item.table_id}" for item in tables if item.table_id.startswith(PREFIX + kind)]
         self.drop(found)
         return len(found)
+
+
+def parquet(rows: pa.Table) -> io.BytesIO:
+    """The rows (SCHEMA) as `Staging.load` takes them; a fifth of their size."""
+    assert rows.schema.names == SCHEMA.names, "a Parquet load may go by the order of columns"
+    file = io.BytesIO()
+    pq.write_table(rows, file, compression="snappy")
+    return file
 
 
 def _ended(job: Any) -> None:
