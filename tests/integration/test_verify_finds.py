@@ -221,6 +221,7 @@ def test_a_clean_run_has_nothing_to_report(clean: Report) -> None:
         "bigquery": 301,
         "receiver": 251,
         "redis": 301,
+        "dead letters": 1,
     }
     assert _place(clean, "raw topic").changed_later == 3
     assert _place(clean, "enriched").dead_lettered == 1

@@ -92,7 +92,7 @@ class _Display:
 def _print(report: "Report") -> None:
     table = Table(box=None, padding=(0, 1))
     table.add_column("place", no_wrap=True)
-    for name in ("rows", "missing", "doubled", "wrong", "in flight", "letters", "changed", "left out"):
+    for name in ("rows", "missing", "doubled", "wrong", "order", "in flight", "letters", "changed", "left out"):
         table.add_column(name, justify="right", no_wrap=True)
     for place in report.places:
         table.add_row(place.name, *_cells(place))
@@ -104,15 +104,23 @@ def _print(report: "Report") -> None:
         _console.print(f"note: {note}")
     for finding in report.findings:
         # Values are shown as they are: markup in a title is no markup here.
-        _console.print(f"{finding.kind}: {finding.place}: {finding.id} {finding.detail}", markup=False, soft_wrap=True)
+        _console.print(
+            f"{finding.kind.replace('_breaks', ' break')}: {finding.place}: {finding.id} {finding.detail}",
+            markup=False,
+            soft_wrap=True,
+        )
     for lost in report.unreadable:
         _console.print(f"cannot be read: {lost.place}: {lost.reason}", markup=False, soft_wrap=True)
         _console.print(f"  what to do: {lost.remedy}", markup=False, soft_wrap=True)
-    verdict = {0: "everything is right", 1: "something is missing, doubled or wrong", 2: "not everything could be read"}
+    verdict = {
+        0: "everything is right",
+        1: "something is missing, doubled, wrong or out of order",
+        2: "not everything could be read",
+    }
     _console.print(f"{verdict[report.exit_code]} ({report.seconds:.1f} s)")
 
 
 def _cells(place: "Place") -> list[str]:
-    bad = [f"[red]{n:,}[/red]" if n else "0" for n in (place.missing, place.doubled, place.wrong)]
+    bad = [f"[red]{n:,}[/red]" if n else "0" for n in (place.missing, place.doubled, place.wrong, place.order_breaks)]
     rest = [f"{n:,}" for n in (place.in_flight, place.dead_lettered, place.changed_later, place.left_out)]
     return [f"{place.rows:,}", *bad, *rest]
