@@ -34,6 +34,8 @@ _OWN = [_COLUMN.get(name, name) for name in SOURCE_FIELDS]
 _JOINED = [_COLUMN.get(name, name) for name in JOINED_FIELDS]
 
 Halves = tuple[tuple[object, ...], tuple[object, ...]]
+Place = tuple[int | None, int | None]
+"""Partition and offset of the record that a row was made of; a backfilled one has none."""
 
 
 class NoTable(Exception):
@@ -88,14 +90,15 @@ def _joined(values: tuple[object, ...], digest: int) -> tuple[int | None, int | 
     return None, None if commit_ts is None else content_digest(values)
 
 
-def bigquery_rows(settings: BigQuerySettings, ids: Sequence[int]) -> dict[int, list[Halves]]:
-    """The rows of these events, to show what differs."""
-    found: dict[int, list[Halves]] = {}
+def bigquery_rows(settings: BigQuerySettings, ids: Sequence[int]) -> dict[int, list[tuple[Halves, Place]]]:
+    """The rows of these events and their records' places, to show what differs."""
+    found: dict[int, list[tuple[Halves, Place]]] = {}
     wanted = ",".join(map(str, ids))
     for batch in _batches(settings, f"event_id IN ({wanted})"):
-        for event_id, half in zip(batch.column("event_id").to_pylist(), _halves(batch), strict=True):
+        columns = (batch.column(name).to_pylist() for name in ("event_id", "_topic_partition", "_offset"))
+        for event_id, part, offset, half in zip(*columns, _halves(batch), strict=True):
             if event_id in ids:
-                found.setdefault(event_id, []).append(half)
+                found.setdefault(event_id, []).append((half, (part, offset)))
     return found
 
 

@@ -77,19 +77,17 @@ def _in_bigquery(settings: Settings, _data_dir: Path, ledger: Ledger, ids: list[
     from engagement_stream.verify.bigquery import bigquery_rows
 
     rows = bigquery_rows(settings.bigquery, ids)
-    names = (*SOURCE_FIELDS, *JOINED_FIELDS)
+    names = (*SOURCE_FIELDS, *JOINED_FIELDS, "_topic_partition", "_offset")
     details = {}
     for event_id in ids:
         wanted = _enriched(settings, ledger, event_id)
-        for own, joined in rows.get(event_id, [])[:1]:
+        places = ledger.rows("select part, off from enriched where id = ?", event_id)
+        for (own, joined), place in rows.get(event_id, [])[:1]:
             if wanted is not None:
                 ((own_wanted, joined_wanted),) = canonical([wanted])
-                details[event_id] = (
-                    fields(
-                        dict(zip(names, own_wanted + joined_wanted, strict=True)),
-                        dict(zip(names, own + joined, strict=True)),
-                    )
-                    or "_topic_partition or _offset"
+                wanted_values = own_wanted + joined_wanted + tuple(next(places))
+                details[event_id] = fields(
+                    dict(zip(names, wanted_values, strict=True)), dict(zip(names, own + joined + place, strict=True))
                 )
     return details
 

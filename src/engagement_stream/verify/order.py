@@ -35,9 +35,9 @@ _STAGE = {"enriched": "enrich", "http": "http", "raw": "capture"}
 _BREAKS = """
 select id, was, before, idx < idx_b from (
   select id, was, idx,
-         coalesce(lag(was) over content, (select at from newest n where n.place = '{place}' and n.key = pairs.key)) before,
-         coalesce(lag(idx) over content, (select idx from newest n where n.place = '{place}' and n.key = pairs.key)) idx_b
-    from ({pairs}) pairs window content as (partition by key order by at)
+         coalesce(lag(was) over one, (select at from newest n where n.place = '{place}' and n.key = pairs.key)) before,
+         coalesce(lag(idx) over one, (select idx from newest n where n.place = '{place}' and n.key = pairs.key)) idx_b
+    from ({pairs}) pairs window one as (partition by key order by at)
 ) where was < before or (was = before and idx < idx_b)
 """
 _REMEMBER = "insert or replace into newest select '{place}', key, was, idx from ({pairs}) order by at"
