@@ -5,7 +5,7 @@ Rows are appended without an index, indexed once by a sort on disk, and compared
 
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -79,9 +79,9 @@ class Ledger:
         """A statement that answers nothing."""
         self._file.execute(statement, values)
 
-    def wait_for(self, ids: Iterable[int]) -> None:
+    def wait_for(self, ids: Sequence[int]) -> None:
         """Look at these again in the next round."""
-        self._file.executemany("insert or ignore into waiting values (?)", ((i,) for i in ids))
+        self.add("waiting", [(i,) for i in ids])
 
     def _insert(self, conflict: str, table: str, rows: Sequence[Sequence[Any]]) -> None:
         if rows:

@@ -37,6 +37,8 @@ create table passed (stage text, part integer, low integer, high integer, primar
 create table twice (place text, id integer, primary key (place, id)) strict, without rowid;
 -- Ids whose row has to be looked at again in the next round.
 create table waiting (id integer primary key) strict;
+-- Ids of PostgreSQL that were told to be missing in the raw topic: its newest rows are read more than once.
+create table told (id integer primary key) strict;
 
 -- What the rounds before have seen: ids as ranges, and the newest position of each content.
 create table seen (place text, first integer, last integer, primary key (place, first)) strict, without rowid;

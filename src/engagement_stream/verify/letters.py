@@ -38,6 +38,8 @@ _NOWHERE = """
 select letter.name from letter where letter.open and letter.topic = ? and letter.part = ? and letter.off >= ?
 """
 
+_CLOSE_NOWHERE = "update letter set open = 0 where open and topic = ? and part = ? and off >= ?"
+
 
 class _Row(msgspec.Struct, gc=False):
     id: int | None = None
@@ -162,6 +164,7 @@ def compare_letters(comparison: Comparison, ledger: Ledger, topics: list[Extent]
         for partition, end in enumerate(held.ends):
             nowhere = _names(ledger, _NOWHERE, held.topic, partition, end)
             comparison.found(place, "wrong", nowhere, "there is no such record")
+            ledger.run(_CLOSE_NOWHERE, held.topic, partition, end)
     return place
 
 
