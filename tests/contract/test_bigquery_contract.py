@@ -18,7 +18,7 @@ from tests.fixtures.bigquery_relay import Fault, Relay
 class BigQueryCase:
     """Counts are the rows of the table that are no placeholders."""
 
-    def __init__(self, settings: BigQuerySettings, proxies: Proxies, relay: Relay) -> None:
+    def __init__(self, settings: BigQuerySettings, proxies: Proxies, relay: Relay | None = None) -> None:
         self.proxy, self._relay = proxies, relay
         self._settings = settings
         self._proxied = proxied(settings, proxies)
@@ -31,10 +31,12 @@ class BigQueryCase:
 
     def refuse(self) -> None:
         """No quota left: every append is answered RESOURCE_EXHAUSTED."""
+        assert self._relay is not None
         self._relay.faults.extend([Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, by="answer")] * 1_000)
 
     def accept(self) -> None:
-        self._relay.faults.clear()
+        if self._relay is not None:
+            self._relay.faults.clear()
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """What the ledger's answer means: defects before unreadable places, and silence for what is on its way."""
 
-from array import array
-
+from engagement_stream.sinks.redis.fold import COUNTERS
 from engagement_stream.verify.explain import fields
 from engagement_stream.verify.extent import Extent, merged
 from engagement_stream.verify.raw_topic import Since
 from engagement_stream.verify.report import Place, Report, Unreadable
-from engagement_stream.verify.totals import Sum, Totals
+from engagement_stream.verify.totals import Totals, _note, _State
 from tests.fixtures.engagements import content_id, engagement
 
 _LOST = Unreadable("redis", "it does not answer", "start it")
@@ -57,26 +56,20 @@ def test_what_is_wanted_twice_is_read_once() -> None:
     assert held.ranges({0: [(0, 4), (6, 20)], 1: [(5, 9)]}) == {0: [(3, 4), (6, 8)], 1: []}
 
 
-def _totals(fence: int, *counters: int) -> Totals:
-    totals = Totals(ends={0: fence}, seen_from={0: fence})
-    totals.partitions[0] = Sum()
-    totals.contents[content_id(1)] = Sum()
-    totals.partition_of[content_id(1)] = 0
-    totals.partitions[0].ask(fence, array("q", counters))
-    totals.contents[content_id(1)].ask(fence, array("q", counters), ("Content 1", "content-1", "podcast"))
+def _ask(totals: Totals, fence: int, *counters: int, content: bool = True) -> Totals:
+    """As if Redis had held this, in one partition with one content."""
+    state = _State(fence, "", 0, 0, "", 0, 0, 0)
+    held = {name: str(value) for name, value in zip(COUNTERS, counters, strict=True)}
+    texts = {"title": "Content 1", "slug": "content-1", "content_type": "podcast"}
+    contents = {content_id(1): (state, held | texts)} if content else {}
+    _note(totals, 0, state, held, contents, listed=True)
+    totals.ends[0] = fence
     return totals
-
-
-def _ask_again(totals: Totals, fence: int, *counters: int) -> None:
-    totals.settle()
-    totals.ends, totals.seen_from = {0: fence}, {0: fence}
-    totals.partitions[0].ask(fence, array("q", counters))
-    totals.contents[content_id(1)].ask(fence, array("q", counters), ("Content 1", "content-1", "podcast"))
 
 
 def test_totals_are_right_up_to_their_fence_whatever_comes_behind_it() -> None:
     """Events behind the fence are in flight."""
-    totals = _totals(2, 2, 2, 0, 0, 0, 0, 3_000, 2)
+    totals = _ask(Totals(), 2, 2, 2, 0, 0, 0, 0, 3_000, 2)
     for offset in range(3):
         totals.take(0, offset, engagement(offset))
     assert list(totals.differences()) == []
@@ -85,7 +78,7 @@ def test_totals_are_right_up_to_their_fence_whatever_comes_behind_it() -> None:
 
 def test_a_counter_that_is_off_by_one_is_named() -> None:
     """In the content and in the whole; a content that is not there at all is named too."""
-    totals = _totals(2, 2, 1, 0, 0, 0, 0, 3_000, 2)
+    totals = _ask(Totals(), 2, 2, 1, 0, 0, 0, 0, 3_000, 2)
     for offset in range(2):
         totals.take(0, offset, engagement(offset))
     totals.take(0, 1, engagement(7, content=2))
@@ -96,16 +89,18 @@ def test_a_counter_that_is_off_by_one_is_named() -> None:
 
 def test_the_next_round_goes_on_from_the_fence_and_says_nothing_twice() -> None:
     """What was told is taken as it is; what is off since then is new."""
-    totals = _totals(2, 2, 1, 0, 0, 0, 0, 3_000, 2)
+    totals = _ask(Totals(), 2, 2, 1, 0, 0, 0, 0, 3_000, 2)
     for offset in range(3):
         totals.take(0, offset, engagement(offset))
     assert dict(totals.differences())[f"content {content_id(1)}"] == "play is 1 too few"
-    _ask_again(totals, 4, 4, 3, 0, 0, 0, 0, 6_000, 4)
+    totals.settle()
+    _ask(totals, 4, 4, 3, 0, 0, 0, 0, 6_000, 4)
     for offset in range(1, 5):
         totals.take(0, offset, engagement(offset))
     assert list(totals.differences()) == []
     assert (totals.events, totals.behind) == (2, 1)
-    _ask_again(totals, 4, 4, 3, 0, 0, 0, 0, 6_001, 4)
+    totals.settle()
+    _ask(totals, 4, 4, 3, 0, 0, 0, 0, 6_001, 4)
     assert dict(totals.differences()) == {
         f"content {content_id(1)}": "ms is 1 too many",
         "partition 0": "ms is 1 too many",
@@ -114,12 +109,26 @@ def test_the_next_round_goes_on_from_the_fence_and_says_nothing_twice() -> None:
 
 def test_a_content_that_vanishes_is_named_although_nothing_new_came() -> None:
     """Redis may lose a key at any time."""
-    totals = _totals(2, 2, 2, 0, 0, 0, 0, 3_000, 2)
+    totals = _ask(Totals(), 2, 2, 2, 0, 0, 0, 0, 3_000, 2)
     for offset in range(2):
         totals.take(0, offset, engagement(offset))
     assert list(totals.differences()) == []
     totals.settle()
-    totals.ends, totals.seen_from = {0: 2}, {0: 2}
+    _ask(totals, 2, 2, 2, 0, 0, 0, 0, 3_000, 2, content=False)
     assert dict(totals.differences()) == {f"content {content_id(1)}": "is not there, the log has 2 events of it"}
     totals.settle()
-    assert totals.contents == {}
+    _ask(totals, 2, 2, 2, 0, 0, 0, 0, 3_000, 2, content=False)
+    assert list(totals.differences()) == [], "told once"
+
+
+def test_a_redis_that_begins_anew_is_folded_from_the_beginning() -> None:
+    """It was emptied: what the round before knew of it says nothing any more."""
+    totals = _ask(Totals(), 3, 3, 3, 0, 0, 0, 0, 4_500, 3)
+    totals.settle()
+    assert totals.starts(0) == (3, 0)
+    totals.forget(0)
+    assert totals.starts(0) == (0, 0)
+    _ask(totals, 1, 1, 1, 0, 0, 0, 0, 1_500, 1)
+    for offset in range(3):
+        totals.take(0, offset, engagement(offset))
+    assert list(totals.differences()) == []
