@@ -168,5 +168,7 @@ def high_watermarks(
             if error.args[0].code() not in _BETWEEN_LEADERS or time.monotonic() > deadline_s:
                 raise Retry(f"Kafka does not tell the end of {topic}: {error.args[0].str()}") from error
             time.sleep(0.1)
+        except TimeoutError as error:  # the library's own bound may come a moment after ours
+            raise Retry(f"Kafka does not tell the end of {topic}: it does not answer") from error
         else:
             return [offsets[number] for number in range(partitions)]
