@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 
+from engagement_stream.broker.positions import committed
 from engagement_stream.capture.progress import ProgressTopic
 from engagement_stream.enrich.catalog import Version
 from engagement_stream.errors import EngagementError, Fatal
@@ -26,7 +27,6 @@ from engagement_stream.verify.receiver import embedded_receiver, read_receiver
 from engagement_stream.verify.report import EXAMPLES, Finding, Place, Report, Unreadable
 from engagement_stream.verify.source import commit_times, read_source, rows_now
 from engagement_stream.verify.topics import (
-    committed,
     extent,
     read_catalog,
     read_enriched,
@@ -102,9 +102,9 @@ class _Run:
                 totals = read_totals(self._settings.redis, kafka.partitions, self._telling(REDIS))
         with self._reading("kafka", "see that KAFKA_BOOTSTRAP_SERVERS is right, the brokers run and the topics exist"):
             for partition, offset in committed(kafka, "enrich", kafka.events_topic).items():
-                ledger.add("position", [("enrich", partition, offset)])
+                ledger.add("position", [("enrich", partition, offset or 0)])
             for partition, offset in committed(kafka, "enrich", kafka.retry_topic("enrich")).items():
-                ledger.add("position", [("enrich-retry", partition, offset)])
+                ledger.add("position", [("enrich-retry", partition, offset or 0)])
             read_letters(kafka, ledger)
             enriched = extent(kafka, kafka.enriched_topic, kafka.partitions)
             progress = ProgressTopic(kafka, postgres.slot).read().progress
@@ -182,9 +182,9 @@ class _Run:
     def _note_position(self, stage: str) -> None:
         kafka = self._settings.kafka
         for partition, offset in committed(kafka, stage, kafka.enriched_topic).items():
-            self._ledger.add("position", [(stage, partition, offset)])
+            self._ledger.add("position", [(stage, partition, offset or 0)])
         for partition, offset in committed(kafka, f"{stage}-retry", kafka.retry_topic(stage)).items():
-            self._ledger.add("position", [(f"{stage}-retry", partition, offset)])
+            self._ledger.add("position", [(f"{stage}-retry", partition, offset or 0)])
 
     def _compare_totals(
         self,

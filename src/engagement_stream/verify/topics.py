@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Message
 
-from engagement_stream.broker.consumer import consumer, read_range
+from engagement_stream.broker.consumer import read_range
+from engagement_stream.broker.positions import begins
 from engagement_stream.broker.retry import ORIGIN, headers_of, parse_place, replay_of
 from engagement_stream.broker.topics import RETRIED_STAGES, high_watermarks
 from engagement_stream.dlq.mark import decode_mark
 from engagement_stream.enrich.catalog import Catalog, Version
 from engagement_stream.enrich.storable import CONTENT_UNREADABLE
-from engagement_stream.errors import Retry
 from engagement_stream.model.change import (
     OP_CREATE,
     OP_READ,
@@ -32,7 +32,6 @@ from engagement_stream.verify.ledger import Ledger
 
 Tell = Callable[[int], None]
 _CHUNK = 5_000
-_TIMEOUT_S = 15.0
 _SMALL = {
     "queued.max.messages.kbytes": 8_192,
     "fetch.max.bytes": 4 << 20,
@@ -63,32 +62,13 @@ class Extent:
 
 def extent(kafka: KafkaSettings, topic: str, partitions: int) -> Extent:
     """As of now. Raises Retry."""
-    reader = consumer(kafka, f"{kafka.prefix}-verify")
-    try:
-        begins = [reader.get_watermark_offsets(TopicPartition(topic, p), _TIMEOUT_S)[0] for p in range(partitions)]
-    except KafkaException as error:
-        raise Retry(f"Kafka does not tell where {topic} begins: {error.args[0].str()}") from error
-    finally:
-        reader.close()
-    return Extent(topic, tuple(begins), tuple(high_watermarks(kafka, topic, partitions)))
-
-
-def committed(kafka: KafkaSettings, group: str, topic: str) -> dict[int, int]:
-    """Partition -> next offset of a group (`enrich`, `http-retry`); 0 where it has none. Raises Retry."""
-    reader = consumer(kafka, kafka.group(group))
-    try:
-        found = reader.committed([TopicPartition(topic, p) for p in range(kafka.partitions)], _TIMEOUT_S)
-    except KafkaException as error:
-        raise Retry(f"Kafka does not tell the position of {group}: {error.args[0].str()}") from error
-    finally:
-        reader.close()
-    return {part.partition: max(part.offset, 0) for part in found}
+    return Extent(topic, tuple(begins(kafka, topic, partitions)), tuple(high_watermarks(kafka, topic, partitions)))
 
 
 def read_catalog(kafka: KafkaSettings) -> Mapping[str, Sequence[Version]]:
     """Every version of every content up to now."""
     catalog = Catalog()
-    for message in read_range(kafka, kafka.content_topic, 0, extent(kafka, kafka.content_topic, 1).begins[0]):
+    for message in read_range(kafka, kafka.content_topic, 0, OFFSET_BEGINNING):
         value, key = message.value(), message.key()
         if value is None:
             continue
