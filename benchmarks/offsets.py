@@ -1,6 +1,6 @@
 """How far a topic or a consumer group is, as the brokers tell it."""
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # not re-exported for type checkers
 from confluent_kafka.cimpl import NewTopic
@@ -11,7 +11,9 @@ class Offsets:
 
     def __init__(self, bootstrap_servers: str, partitions: int = 4) -> None:
         self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+        self._bootstrap = bootstrap_servers
         self._partitions = partitions
+        self._groups: dict[str, Consumer] = {}
 
     def of_topic(self, topic: str) -> int:
         """Committed records of all partitions; 0 while there is no such topic."""
@@ -23,14 +25,19 @@ class Offsets:
             return 0
 
     def of_group(self, group: str, topic: str) -> int:
-        """Committed positions of all partitions."""
+        """Committed positions of all partitions.
+
+        By a consumer that joins nothing: librdkafka 2.16's admin client was seen to end the process when a group's
+        coordinator is not there yet.
+        """
+        if group not in self._groups:
+            self._groups[group] = Consumer({"bootstrap.servers": self._bootstrap, "group.id": group, "log_level": 0})
         parts = [TopicPartition(topic, number) for number in range(self._partitions)]
-        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, parts)])
         try:
-            found = asked[group].result()
+            found = self._groups[group].committed(parts, 10)
         except KafkaException:
             return 0
-        return sum(max(part.offset, 0) for part in found.topic_partitions)
+        return sum(max(part.offset, 0) for part in found)
 
     def ensure(self, topic: str) -> None:
         """A plain topic for a peer's output, unless it is there."""

@@ -48,7 +48,7 @@ STEPS: Final = (
         None,
         "backfill.after_watermark",
         "Nothing that the snapshot sees is on its way any more.",
-        ("backfill/positions.py::committed",),
+        ("broker/positions.py::committed",),
     ),
     Step(
         "backfill/deliver.py::Delivery._insert_group",

@@ -69,7 +69,7 @@ QUESTIONS: Final = {
     "generate/writer.py::Writer.ensure.attempt": "contents by slug: any number of times is as good as once",
     "generate/writer.py::Writer._was_committed": "asks for a transaction's fate",
     "generate/writer.py::_add": "as `ensure`",
-    "rebuild/letters.py::_begins": "reads only",
+    "broker/positions.py::begins": "reads only",
     "sinks/bigquery/replays.py::_unstorable": "asks which of the staged rows BigQuery does not take",
     "rebuild/source.py::RebuildSource._begin": "a read-only transaction of our own session",
     "rebuild/source.py::RebuildSource._one": "reads only; the lock ends with the session",
@@ -81,6 +81,5 @@ QUESTIONS: Final = {
     "backfill/source.py::Reader._execute": "a read-only transaction of our own session",
     "backfill/source.py::Reader._read": "reads only",
     "backfill/present.py::present": "reads only",
-    "backfill/content_topic.py::_begins_at": "reads only",
 }
 """Places (file::function) of foreign calls that need no crash points of their own, and why."""

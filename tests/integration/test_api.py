@@ -229,6 +229,7 @@ def test_openapi_describes_every_answer_and_needs_nothing_from_elsewhere(api: ht
     assert {
         "/health", "/health/live", "/health/ready", "/metrics", "/metrics/prometheus", "/top-content",
         "/content/{content_id}/stats", "/content/{content_id}/recent", "/live", "/live/snapshot",
+        "/dlq", "/dlq/summary", "/dlq/{letter_id}", "/dlq/replay", "/dlq/discard",
     } == set(paths)  # fmt: skip
     refused = paths["/content/{content_id}/stats"]["get"]["responses"]
     for status in ("404", "422", "503"):

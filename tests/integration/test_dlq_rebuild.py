@@ -61,7 +61,7 @@ def test_a_letter_is_counted_once_on_either_side_of_a_rebuild(world: RebuildWorl
         assert operator.handling.replay([after], "me").done == 1
     place = wait_until(lambda: found if (found := _redis(world)).rows == 51 else None, 60.0, "the second is counted")
     assert place is not None
-    assert place.wrong == 0
+    assert place.wrong == 0, verify(world.settings, ROOT).findings
     assert place.notes[0].startswith("50 events")
 
 

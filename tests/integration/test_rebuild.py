@@ -98,10 +98,16 @@ def test_a_rebuild_gives_what_the_sink_gives(world: RebuildWorld) -> None:
 
 def test_a_dry_run_changes_nothing(world: RebuildWorld) -> None:
     """And says what there would be."""
-    before = world.redis.hgetall(f"{world.settings.redis.prefix}:{{0}}:position")
+
+    def position() -> dict[str | bytes, str | bytes]:
+        """But for the fence, which an idle sink moves over transaction markers."""
+        held = world.redis.hgetall(f"{world.settings.redis.prefix}:{{0}}:position")
+        return {name: value for name, value in held.items() if name != "fence"}
+
+    before = position()
     report = rebuild_redis(world.settings, dry_run=True)
     assert (report.redis_events, report.events) == (world.storable(), world.storable())
-    assert world.redis.hgetall(f"{world.settings.redis.prefix}:{{0}}:position") == before
+    assert position() == before
 
 
 KILLED_AT = [

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from engagement_stream.broker.positions import committed
 from engagement_stream.stack.bigquery import BigQueryServer
 from engagement_stream.stack.kafka import KafkaServer
 from engagement_stream.stack.postgres import PostgresServer
 from engagement_stream.stack.valkey import ValkeyServer
-from engagement_stream.verify.extent import committed, extent
+from engagement_stream.verify.extent import extent
 from tests.fixtures.ledger_world import EVENTS as INSERT
 from tests.fixtures.ledger_world import LedgerWorld, ledger_world
 from tests.fixtures.waiting import wait_until
@@ -88,7 +89,7 @@ def _delivered(world: LedgerWorld) -> bool:
     if world.receiver.stats().events < EVENTS:
         return False
     return all(
-        committed(kafka, stage, kafka.enriched_topic)[p] >= end - 1
+        (committed(kafka, stage, kafka.enriched_topic)[p] or 0) >= end - 1
         for stage in ("bigquery", "http")
         for p, end in enumerate(ends)
     )

@@ -1,24 +1,21 @@
 """The content topic, whole, as a history."""
 
 import msgspec
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING
 
 from engagement_stream.backfill.history import History, history
-from engagement_stream.broker.consumer import consumer, read_range
+from engagement_stream.broker.consumer import read_range
 from engagement_stream.enrich.catalog import Catalog
 from engagement_stream.enrich.storable import CONTENT_UNREADABLE
-from engagement_stream.errors import Retry
 from engagement_stream.model.change import decode_content_change
 from engagement_stream.model.position import Position
 from engagement_stream.settings import KafkaSettings
-
-_TIMEOUT_S = 15.0
 
 
 def read_history(kafka: KafkaSettings) -> History:
     """Every version that the topic holds now. Raises Retry."""
     catalog, commit_us = Catalog(), dict[Position, int]()
-    for message in read_range(kafka, kafka.content_topic, 0, _begins_at(kafka)):
+    for message in read_range(kafka, kafka.content_topic, 0, OFFSET_BEGINNING):
         value, key = message.value(), message.key()
         if value is None:
             continue
@@ -31,13 +28,3 @@ def read_history(kafka: KafkaSettings) -> History:
         commit_us[change.source.position] = change.source.ts_us
         catalog.add(change)
     return history(catalog.versions, commit_us)
-
-
-def _begins_at(kafka: KafkaSettings) -> int:
-    reader = consumer(kafka, f"{kafka.prefix}-backfill")
-    try:
-        return reader.get_watermark_offsets(TopicPartition(kafka.content_topic, 0), _TIMEOUT_S)[0]
-    except KafkaException as error:
-        raise Retry(f"Kafka does not tell where {kafka.content_topic} begins: {error.args[0].str()}") from error
-    finally:
-        reader.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import IsolationLevel
 
-from engagement_stream.backfill.positions import committed
+from engagement_stream.broker.positions import committed
 from engagement_stream.broker.topics import high_watermarks
 from engagement_stream.errors import Retry
 from engagement_stream.settings import KafkaSettings

@@ -15,10 +15,10 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from psycopg.rows import tuple_row
 
-from engagement_stream.backfill.positions import committed
 from engagement_stream.backfill.queries import QUERIES
 from engagement_stream.backfill.snapshot import connect
 from engagement_stream.broker.consumer import consumer, raise_unless_transient
+from engagement_stream.broker.positions import committed
 from engagement_stream.broker.topics import high_watermarks
 from engagement_stream.capture.connect import translated
 from engagement_stream.capture.progress import Progress, ProgressTopic

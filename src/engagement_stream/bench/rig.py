@@ -71,7 +71,7 @@ class StageProcess:
             float(sample.labels["le"]): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.name == "engagement_commit_to_durable_seconds_bucket"
+            if sample.name == "engagement_commit_to_durable_seconds_bucket" and sample.labels["stage"] == self.name
         }
 
     def stop(self) -> None:

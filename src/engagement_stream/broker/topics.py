@@ -133,6 +133,8 @@ def _create(admin: AdminClient, specs: list[TopicSpec], replication_factor: int,
             # Another stage that starts at the same time made it first.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise Retry(f"topic {name} could not be made: {error.args[0].str()}") from error
+        except TimeoutError as error:
+            raise Retry(f"topic {name} could not be made: Kafka does not answer") from error
     # A created topic takes a moment to be known by every broker's metadata.
     deadline_s = time.monotonic() + timeout_s
     while any(s.name not in admin.list_topics(timeout=timeout_s).topics for s in specs):
@@ -168,5 +170,7 @@ def high_watermarks(
             if error.args[0].code() not in _BETWEEN_LEADERS or time.monotonic() > deadline_s:
                 raise Retry(f"Kafka does not tell the end of {topic}: {error.args[0].str()}") from error
             time.sleep(0.1)
+        except TimeoutError as error:  # the library's own bound may come a moment after ours
+            raise Retry(f"Kafka does not tell the end of {topic}: it does not answer") from error
         else:
             return [offsets[number] for number in range(partitions)]

@@ -62,10 +62,12 @@ class StageStatus:
         self._told = self._since
         self._told_s = time.monotonic()
         self._replays: StageStatus | None = None
+        self._logged: dict[str, str] = {}
 
     def of_replays(self) -> "StageStatus":
         """The status of what brings dead letters back to this stage. While that is in trouble, this one says so."""
         self._replays = StageStatus(f"{self.stage}-retry", self.worker)
+        self._replays._logged = {"of": "replays"}  # noqa: SLF001 - one of ours; the process logs as its stage
         return self._replays
 
     def running(self) -> None:
@@ -141,6 +143,7 @@ class StageStatus:
             tell(
                 "state changed",
                 state=state,
+                **self._logged,
                 **({"reason": reason} if reason else {}),
                 **({"remedy": remedy} if remedy else {}),
             )

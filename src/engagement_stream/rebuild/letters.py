@@ -14,16 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING
 
-from engagement_stream.broker.consumer import consumer, read_range
+from engagement_stream.broker.consumer import read_range
+from engagement_stream.broker.positions import begins, committed
 from engagement_stream.capture.letters import Letters, event_of, read_letters
 from engagement_stream.dlq.mark import decode_mark
-from engagement_stream.dlq.positions import committed
-from engagement_stream.errors import Retry
 from engagement_stream.settings import KafkaSettings
-
-_TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class Settled:
 
 def replays_counted(kafka: KafkaSettings, fences: Sequence[int]) -> list[int]:
     """The fences of replays to Redis, not before what their topic still holds. Raises Retry."""
-    return [max(pair) for pair in zip(fences, _begins(kafka, kafka.retry_topic("redis")), strict=True)]
+    return [max(pair) for pair in zip(fences, begins(kafka, kafka.retry_topic("redis"), kafka.partitions), strict=True)]
 
 
 def letters_to_leave_out(kafka: KafkaSettings, id_at: int, settled: Settled) -> Letters:
@@ -48,7 +45,7 @@ def letters_to_leave_out(kafka: KafkaSettings, id_at: int, settled: Settled) -> 
     letters.event_ids = {i for name, i in names.items() if i is not None and name not in sent_back}
     maybe = {i for name in sent_back if name.startswith("enrich/") and (i := names[name]) is not None}
     for partition in range(kafka.partitions):
-        unsettled = {"redis": settled.replays[partition], "enrich": enriched_to.get(partition, 0)}
+        unsettled = {"redis": settled.replays[partition], "enrich": enriched_to.get(partition) or 0}
         for stage, start in unsettled.items():
             for message in read_range(kafka, kafka.retry_topic(stage), partition, start):
                 event_id = event_of(message.value() or b"")
@@ -66,16 +63,3 @@ def _sent_back(kafka: KafkaSettings) -> Iterator[str]:
         with contextlib.suppress(msgspec.MsgspecError):
             if decode_mark(message.value() or b"").state == "replayed":
                 yield (message.key() or b"").decode(errors="replace")
-
-
-def _begins(kafka: KafkaSettings, topic: str) -> list[int]:
-    reader = consumer(kafka, f"{kafka.prefix}-reader")
-    try:
-        return [
-            reader.get_watermark_offsets(TopicPartition(topic, partition), _TIMEOUT_S)[0]
-            for partition in range(kafka.partitions)
-        ]
-    except KafkaException as error:
-        raise Retry(f"Kafka does not tell where {topic} begins: {error.args[0].str()}") from error
-    finally:
-        reader.close()

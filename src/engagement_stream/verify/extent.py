@@ -1,13 +1,13 @@
-"""What the topics hold and how far each stage has come: offsets, asked for before anything is read."""
+"""What the topics hold: offsets, asked for before anything is read."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka import Message
 
-from engagement_stream.broker.consumer import consumer, read_range
+from engagement_stream.broker.consumer import read_range
+from engagement_stream.broker.positions import begins
 from engagement_stream.broker.topics import high_watermarks
-from engagement_stream.errors import Retry
 from engagement_stream.settings import KafkaSettings
 
 Offsets = dict[int, int]
@@ -15,7 +15,6 @@ Offsets = dict[int, int]
 Range = tuple[int, int]
 """Offsets [first, end)."""
 
-_TIMEOUT_S = 15.0
 _SMALL = {
     "queued.max.messages.kbytes": 8_192,
     "fetch.max.bytes": 4 << 20,
@@ -64,23 +63,4 @@ def merged(ranges: Iterable[Range]) -> list[Range]:
 
 def extent(kafka: KafkaSettings, topic: str, partitions: int) -> Extent:
     """As of now. Raises Retry."""
-    reader = consumer(kafka, f"{kafka.prefix}-verify")
-    try:
-        begins = [reader.get_watermark_offsets(TopicPartition(topic, p), _TIMEOUT_S)[0] for p in range(partitions)]
-    except KafkaException as error:
-        raise Retry(f"Kafka does not tell where {topic} begins: {error.args[0].str()}") from error
-    finally:
-        reader.close()
-    return Extent(topic, tuple(begins), tuple(high_watermarks(kafka, topic, partitions)))
-
-
-def committed(kafka: KafkaSettings, stage: str, topic: str) -> Offsets:
-    """Partition -> next offset of a stage's group; 0 where it has none. Raises Retry."""
-    reader = consumer(kafka, kafka.group(stage))
-    try:
-        found = reader.committed([TopicPartition(topic, p) for p in range(kafka.partitions)], _TIMEOUT_S)
-    except KafkaException as error:
-        raise Retry(f"Kafka does not tell the position of {stage}: {error.args[0].str()}") from error
-    finally:
-        reader.close()
-    return {part.partition: max(part.offset, 0) for part in found}
+    return Extent(topic, tuple(begins(kafka, topic, partitions)), tuple(high_watermarks(kafka, topic, partitions)))

@@ -65,9 +65,10 @@ class LettersRead:
 def read_letters(kafka: KafkaSettings, start: LettersRead, ledger: Ledger) -> LettersRead:
     """What came since: each letter once, by its name, which of them were sent back, and where their replays lie.
 
-    The marks after the letters, and the replays last: a mark and its replay are one transaction.
+    How far the marks go is asked first, so that each finds its letter; the replays are read last, since a mark and its
+    replay are one transaction.
     """
-    end = LettersRead()
+    end = LettersRead(marks=extent(kafka, kafka.dlq_state_topic, 1).ends[0])
     rows: list[tuple[object, ...]] = []
     held = extent(kafka, kafka.dlq_topic, kafka.partitions)
     for message in _since(kafka, held, start.letters):
@@ -84,7 +85,6 @@ def read_letters(kafka: KafkaSettings, start: LettersRead, ledger: Ledger) -> Le
             rows.clear()
     ledger.add("letter", rows)
     end.letters = dict(enumerate(held.ends))
-    end.marks = extent(kafka, kafka.dlq_state_topic, 1).ends[0]
     for message in read_range(kafka, kafka.dlq_state_topic, 0, start.marks, end=end.marks):
         if _state(message.value() or b"") == "replayed":
             ledger.run("update letter set replayed = 1 where name = ?", text(message.key()))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 
+from engagement_stream.broker.positions import committed
 from engagement_stream.capture.progress import Progress, ProgressTopic
 from engagement_stream.errors import EngagementError, Fatal
 from engagement_stream.model.position import format_lsn
@@ -24,7 +25,7 @@ from engagement_stream.settings import Settings
 from engagement_stream.verify.compare import Comparison
 from engagement_stream.verify.enriched_topic import read_enriched
 from engagement_stream.verify.explain import explain
-from engagement_stream.verify.extent import Extent, Offsets, Range, committed, extent
+from engagement_stream.verify.extent import Extent, Offsets, Range, extent
 from engagement_stream.verify.history import Source, compare_raw
 from engagement_stream.verify.letters import (
     LettersRead,
@@ -186,7 +187,7 @@ class Round:
         for group, of in ((stage, topic), (f"{stage}-retry", kafka.retry_topic(stage))):
             self._passed.pop(group, None)
             before = self._state.followed.get(group, {})
-            ranges = {p: (before.get(p, 0), offset) for p, offset in committed(kafka, group, of).items()}
+            ranges = {p: (before.get(p, 0), offset or 0) for p, offset in committed(kafka, group, of).items()}
             self._ledger.put("passed", [(group, p, low, high) for p, (low, high) in ranges.items()])
             self._passed[group] = ranges
 

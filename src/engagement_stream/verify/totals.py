@@ -184,9 +184,8 @@ class Totals:
             self._take(partition, offset, event, replayed=True)
 
     def _take(self, partition: int, offset: int, event: Engagement, *, replayed: bool) -> None:
-        start = self.starts(partition)[replayed]
-        whole = self.partitions.get(partition)
-        if offset < start:
+        whole, before = self.partitions.get(partition), self.before.partitions.get(partition)
+        if before is not None and offset < before.fence_of(replayed=replayed):
             return  # read for somebody else
         if whole is None or offset >= whole.fence_of(replayed=replayed):
             self.behind += 1
