@@ -56,7 +56,7 @@ having not max(here.own = up.own and coalesce(here.joined = up.joined, 1)
                and coalesce(here.content = up.content, 1)
                and coalesce(here.off = up.off and here.part = up.part, 1))""",
     "http": """
-select here.id from http here join enriched up on up.id = here.id group by here.id
+select here.id from http here join enriched up on up.id = here.id where here.open group by here.id
 having not max(here.bytes = up.bytes)""",
 }
 _UNKNOWN = """

@@ -66,7 +66,7 @@ def _digest(batch: list[tuple[int, int, bytes, Engagement]], new: Offsets, since
             partition,
             offset,
             event.event_id,
-            offset >= new.get(partition, 0),
+            *2 * (offset >= new.get(partition, 0),),
             None if event.content_id is None else digest(event.content_id),
             event.source == SNAPSHOT,
             hash(value),

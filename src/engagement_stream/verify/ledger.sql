@@ -1,5 +1,6 @@
 -- What was read, one table a place; digests and offsets only. `open`: not yet compared with the place before it (a row
 -- that is read once more, because another stage has come to it now, is not). `key`: digest of the content's id.
+-- `unordered`: not yet compared with those before it in order.
 create table source (id integer primary key, text integer) strict;
 create table raw (
     part integer, off integer, id integer, open integer, key integer, live integer, lsn integer, idx integer,
@@ -7,14 +8,16 @@ create table raw (
 ) strict, without rowid;
 create table later (id integer, op text, primary key (id, op)) strict, without rowid;
 create table enriched (
-    part integer, off integer, id integer, open integer, key integer, history integer, bytes integer, own integer,
-    joined integer, content integer, primary key (part, off)
+    part integer, off integer, id integer, open integer, unordered integer, key integer, history integer,
+    bytes integer, own integer, joined integer, content integer, primary key (part, off)
 ) strict, without rowid;
 create table bigquery (
     part integer, off integer, id integer, own integer, joined integer, content integer
 ) strict;
 -- `off`: number of the first arrival; `part` is always 0.
-create table http (part integer, off integer, id integer, bytes integer, primary key (part, off)) strict, without rowid;
+create table http (
+    part integer, off integer, id integer, open integer, unordered integer, bytes integer, primary key (part, off)
+) strict, without rowid;
 -- By the place where the event failed first; one whose replay failed again has a letter for each failure.
 create table letter (
     name text primary key, stage text, topic text, part integer, off integer, id integer, bytes integer, open integer,

@@ -2,9 +2,12 @@
 
 A break is an event that comes right after a later one of its content. Events without a content have no order; those
 that are there twice, or went through the dead-letter queue and came back later, are passed over.
+
+A stage may be further than the position it was asked for a moment before. What it made meanwhile waits for the next
+round: the place before is read again only up to that position, so some of it would be compared without those between.
 """
 
-from engagement_stream.verify.compare import Comparison
+from engagement_stream.verify.compare import UPSTREAM, Comparison, seen
 from engagement_stream.verify.ledger import Ledger
 from engagement_stream.verify.report import Place
 
@@ -13,11 +16,11 @@ _PAIRS = {
     "enriched": """
 select here.id, here.key, here.off as at, up.off as was, 0 as idx, up.part, up.off
   from enriched here join raw up on up.id = here.id
- where here.open and here.key is not null""",
+ where {ready} and here.key is not null""",
     "http": """
 select here.id, up.key, here.off as at, up.off as was, 0 as idx, up.part, up.off
   from http here join enriched up on up.id = here.id
- where up.key is not null and here.bytes is not null""",  # what was backfilled has no order with the rest
+ where {ready} and up.key is not null and here.bytes is not null""",  # what was backfilled has no order with the rest
     # Streamed changes alone: the first copy is in no order of commits.
     "raw": """
 select here.id, here.key, here.off as at, here.lsn as was, here.idx, here.part, null as off
@@ -25,6 +28,14 @@ select here.id, here.key, here.off as at, here.lsn as was, here.idx, here.part, 
  where here.live and here.key is not null
    and here.off >= coalesce((select low from news where place = 'raw' and part = here.part), 0)""",
 }
+# The first round reads everything that the place before holds: nothing has been seen then.
+_READY = """here.unordered and (not exists (select 1 from seen) or up.off < coalesce(
+  (select high from passed where stage = '{stage}' and part = up.part), 0))"""
+_ORDERED = """
+update {place} set unordered = 0
+ where unordered and (id in (select here.id from {place} here join {upstream} up on up.id = here.id where {ready})
+                      or id in (select id from twice where place = '{place}') or not {seen})
+"""
 _REST = """
    and not exists (select 1 from twice where twice.id = here.id and twice.place in ('{place}', '{upstream}'))
    and not exists (select 1 from letter where stage = '{stage}' and topic = ?1 and letter.part = {part}
@@ -50,13 +61,22 @@ def compare_order(comparison: Comparison, ledger: Ledger, place: Place, table: s
 
 
 def remember_order(ledger: Ledger, table: str, topic: str) -> None:
-    """For the next round: where the latest event of each content stood."""
+    """For the next round: where the latest event of each content stood. To be done before new ids count as seen."""
     ledger.run(_REMEMBER.format(place=table, pairs=_pairs(table)), topic)
+    if table in UPSTREAM:
+        upstream = UPSTREAM[table]
+        known = seen(upstream, f"{table}.id")
+        ledger.run(_ORDERED.format(place=table, upstream=upstream, ready=_ready(table), seen=known))
 
 
 def _pairs(table: str) -> str:
     upstream, part, off = _UP[table]
-    return _PAIRS[table] + _REST.format(place=table, upstream=upstream, stage=_STAGE[table], part=part, off=off)
+    pairs = _PAIRS[table].format(ready=_ready(table))
+    return pairs + _REST.format(place=table, upstream=upstream, stage=_STAGE[table], part=part, off=off)
+
+
+def _ready(table: str) -> str:
+    return _READY.format(stage=_STAGE[table])
 
 
 def _detail(table: str, was: int, before: int) -> str:

@@ -73,12 +73,16 @@ def read_receiver(
 
 def _add(batch: list[tuple[int, int, int | None, str]], since_us: int | None, ledger: Ledger) -> None:
     if since_us is None:
-        ledger.add("http", [(0, seq, event_id, digest) for seq, event_id, digest, _ in batch])
+        ledger.add("http", [(0, seq, event_id, 1, 1, digest) for seq, event_id, digest, _ in batch])
         return
     moments = microseconds([event_ts for *_, event_ts in batch])
     ledger.add(
         "http",
-        [(0, *row[:3]) for row, at_us in zip(batch, moments, strict=True) if at_us is None or at_us >= since_us],
+        [
+            (0, seq, event_id, 1, 1, digest)
+            for (seq, event_id, digest, _), at_us in zip(batch, moments, strict=True)
+            if at_us is None or at_us >= since_us
+        ],
     )
 
 

@@ -14,10 +14,10 @@ select min(id), max(id) from (
 # What a later round will read again, when the stage has come past it, is not new then.
 _PASSED = "coalesce(here.off < (select high from passed where stage = 'bigquery' and part = here.part), 1)"
 # A row whose other half was there, which is there twice, or which came from nowhere: all of that was told.
-_FORGET_ARRIVALS = f"""
-delete from http
- where id in (select id from enriched) or id in (select id from twice where place = 'http')
-    or not {seen("enriched", "http.id")}
+_CLOSE_ARRIVALS = f"""
+update http set open = 0
+ where open and (id in (select id from enriched) or id in (select id from twice where place = 'http')
+                 or not {seen("enriched", "http.id")})
 """  # noqa: S608 - a constant of ours
 _CLOSE_ENRICHED = f"""
 update enriched set open = 0
@@ -39,9 +39,10 @@ def settle(ledger: Ledger, *, events_topic: str, enriched_topic: str, snapshot_l
         remember_order(ledger, table, topic)
     for place in ("raw", "enriched", "bigquery", "http"):
         _see(ledger, place)
-    ledger.run(_FORGET_ARRIVALS)
+    ledger.run(_CLOSE_ARRIVALS)
+    ledger.run("delete from http where not open and not unordered")
     ledger.run(_CLOSE_ENRICHED, trimmed)
-    ledger.run("delete from enriched where not open")
+    ledger.run("delete from enriched where not open and not unordered")
     if snapshot_lsn is not None:
         _settle_source(ledger, snapshot_lsn)
     ledger.run("delete from raw where not open")
