@@ -133,6 +133,8 @@ def _create(admin: AdminClient, specs: list[TopicSpec], replication_factor: int,
             # Another stage that starts at the same time made it first.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise Retry(f"topic {name} could not be made: {error.args[0].str()}") from error
+        except TimeoutError as error:  # the client's own timeout ends a moment later than the future's
+            raise Retry(f"topic {name} was not made within {timeout_s:.0f} s") from error
     # A created topic takes a moment to be known by every broker's metadata.
     deadline_s = time.monotonic() + timeout_s
     while any(s.name not in admin.list_topics(timeout=timeout_s).topics for s in specs):
