@@ -15,12 +15,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource  # not re-exported
 from confluent_kafka.admin._resource import ResourceType
 from psycopg import sql
+from psycopg.rows import dict_row
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from engagement_stream.broker.consumer import read_range
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.capture.progress import ProgressTopic
+from engagement_stream.capture.queries import QUERIES
 from engagement_stream.cli.app import app
 from engagement_stream.cli.doctor import show
 from engagement_stream.doctor.examination import Report
@@ -150,6 +152,32 @@ def test_every_planted_defect_is_found_with_the_command_that_mends_it(settings: 
         "engagement stage bigquery",
     ):
         assert command in _mends(report)
+
+
+def test_membership_that_a_managed_server_grants_stands_for_the_attribute(settings: Settings) -> None:
+    """Amazon RDS sets REPLICATION for nobody: it has the role rds_replication; gone again with the transaction."""
+    role = sql.Identifier(unique("Role_"))
+    with (
+        _admin(settings) as admin,
+        admin.transaction(force_rollback=True),
+        admin.cursor(row_factory=dict_row) as cursor,
+    ):
+        cursor.execute(sql.SQL("create role {}").format(role))
+
+        def asked() -> dict[str, object]:
+            cursor.execute(sql.SQL("set local role {}").format(role))
+            row = cursor.execute(QUERIES["server"]).fetchone()
+            cursor.execute("reset role")
+            return row or {}
+
+        plain = asked()
+        cursor.execute("create role rds_replication")
+        without = asked()
+        cursor.execute(sql.SQL("grant rds_replication to {}").format(role))
+        assert [answer["replication"] for answer in (plain, without, asked())] == [False, False, True]
+        name = role.as_string()
+        assert plain["replication_remedy"] == f"ALTER ROLE {name} REPLICATION"
+        assert without["replication_remedy"] == f"GRANT rds_replication TO {name}"
 
 
 def test_a_slot_that_was_dropped_is_told_as_capture_would_tell_it(settings: Settings, tmp_path: Path) -> None:
