@@ -42,6 +42,7 @@ from engagement_stream.stack.ports import free_port
 from tests.fixtures.api_server import settings_with
 from tests.fixtures.capture import capture
 from tests.fixtures.stack import unique
+from tests.fixtures.waiting import wait_until
 
 
 @pytest.fixture
@@ -76,6 +77,20 @@ def _admin(settings: Settings) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+def _keep_for_a_second(kafka: KafkaSettings) -> None:
+    """What the enriched topic holds; the broker that is asked hears of it a moment after the controller answered."""
+    resource = ConfigResource(ResourceType.TOPIC, kafka.enriched_topic)
+    resource.add_incremental_config(ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET))
+    brokers = AdminClient({**kafka.client_config()})
+    brokers.incremental_alter_configs([resource])[resource].result(10)
+    asked = ConfigResource(ResourceType.TOPIC, kafka.enriched_topic)
+
+    def told() -> bool:
+        return bool(brokers.describe_configs([asked])[asked].result(10)["retention.ms"].value == "1000")
+
+    wait_until(told, 20.0, "the broker knows of it")
+
+
 def test_servers_as_they_should_be_before_the_first_start(settings: Settings, tmp_path: Path) -> None:
     """Nothing is wrong; what the first start makes is only noted; and every server was really asked."""
     report = examine(settings, tmp_path)
@@ -97,10 +112,7 @@ def test_every_planted_defect_is_found_with_the_command_that_mends_it(settings: 
     client = rest_client(settings.bigquery)
     ensure_table(client, settings.bigquery)
     client.delete_table(f"{settings.bigquery.project}.{settings.bigquery.dataset}.hourly_engagement_trends")
-    resource = ConfigResource(ResourceType.TOPIC, kafka.enriched_topic)
-    resource.add_incremental_config(ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET))
-    brokers = AdminClient({**kafka.client_config()})
-    brokers.incremental_alter_configs([resource])[resource].result(10)
+    _keep_for_a_second(kafka)
     with _admin(settings) as admin:
         admin.execute(sql.SQL("create role {} login password 'x'").format(sql.Identifier(role)))
         admin.execute("alter table content replica identity default")
