@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -65,9 +66,13 @@ def _receiver(data_dir: Path, environment: dict[str, str]) -> ReceiverServer:
 
 def _records(pipeline: Pipeline, stage: str) -> object:
     try:
-        return pipeline.health()["stages"][stage].get("last_progress")
+        return pipeline.health()["stages"][stage]["records"]  # no canary counts there
     except (httpx.HTTPError, KeyError):
         return None
+
+
+def _canaries_pass(pipeline: Pipeline) -> bool:
+    return all(stage["canary_age_s"] is not None for stage in pipeline.health()["stages"].values())
 
 
 def _kill_in_flight(pipeline: Pipeline, stage: str, environment: dict[str, str]) -> None:
@@ -117,6 +122,7 @@ def test_every_stage_killed_once_and_every_row_is_everywhere_exactly_once(data_d
         assert totals_in_postgres(settings)["events"] == _CHUNK * len(STAGES)
         _assert_equal_row_by_row(settings, receiver)
         wait_until(pipeline.healthy, 60.0, "every stage to be well again")
+        wait_until(partial(_canaries_pass, pipeline), 60.0, "a canary behind every stage")
         top = httpx.get(f"http://127.0.0.1:{pipeline.api_port}/top-content?limit=10").json()
         assert len(str(top)) > 100
         family = pipeline.family()

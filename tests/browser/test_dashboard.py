@@ -109,6 +109,7 @@ def test_the_figures_are_those_of_the_api(
     assert all(dashboard.figure(f"#node-{name} .state") == metrics[name]["state"] for name in NAMES)
     snapshot = api.get("/live/snapshot").json()
     assert dashboard.figure("#dlq strong") == str(snapshot["dead_letters"])
+    assert dashboard.page.locator("#dlq a").get_attribute("href") == "dlq"
     for stage in snapshot["stages"][2:]:
         shown_s = float(dashboard.figure(f".card.{stage['stage']} .p99 dd") or "nan")
         # All of these events came within the last seconds, so the whole life that /metrics tells of is the same.

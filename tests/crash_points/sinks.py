@@ -68,10 +68,11 @@ STEPS: Final = (
     ),
     Step(
         f"{_TABLE}ensure_table",
-        "client.create_dataset",
+        "_ensure_dataset",
         "bigquery.before_dataset",
         "bigquery.after_dataset",
         "The dataset is there.",
+        (f"{_TABLE}_ensure_dataset",),
     ),
     Step(
         f"{_TABLE}ensure_table",

@@ -15,12 +15,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource  # not re-exported
 from confluent_kafka.admin._resource import ResourceType
 from psycopg import sql
+from psycopg.rows import dict_row
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from engagement_stream.broker.consumer import read_range
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.capture.progress import ProgressTopic
+from engagement_stream.capture.queries import QUERIES
 from engagement_stream.cli.app import app
 from engagement_stream.cli.doctor import show
 from engagement_stream.doctor.examination import Report
@@ -40,6 +42,7 @@ from engagement_stream.stack.ports import free_port
 from tests.fixtures.api_server import settings_with
 from tests.fixtures.capture import capture
 from tests.fixtures.stack import unique
+from tests.fixtures.waiting import wait_until
 
 
 @pytest.fixture
@@ -74,6 +77,20 @@ def _admin(settings: Settings) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+def _keep_for_a_second(kafka: KafkaSettings) -> None:
+    """What the enriched topic holds; the broker that is asked hears of it a moment after the controller answered."""
+    resource = ConfigResource(ResourceType.TOPIC, kafka.enriched_topic)
+    resource.add_incremental_config(ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET))
+    brokers = AdminClient({**kafka.client_config()})
+    brokers.incremental_alter_configs([resource])[resource].result(10)
+    asked = ConfigResource(ResourceType.TOPIC, kafka.enriched_topic)
+
+    def told() -> bool:
+        return bool(brokers.describe_configs([asked])[asked].result(10)["retention.ms"].value == "1000")
+
+    wait_until(told, 20.0, "the broker knows of it")
+
+
 def test_servers_as_they_should_be_before_the_first_start(settings: Settings, tmp_path: Path) -> None:
     """Nothing is wrong; what the first start makes is only noted; and every server was really asked."""
     report = examine(settings, tmp_path)
@@ -95,10 +112,7 @@ def test_every_planted_defect_is_found_with_the_command_that_mends_it(settings: 
     client = rest_client(settings.bigquery)
     ensure_table(client, settings.bigquery)
     client.delete_table(f"{settings.bigquery.project}.{settings.bigquery.dataset}.hourly_engagement_trends")
-    resource = ConfigResource(ResourceType.TOPIC, kafka.enriched_topic)
-    resource.add_incremental_config(ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET))
-    brokers = AdminClient({**kafka.client_config()})
-    brokers.incremental_alter_configs([resource])[resource].result(10)
+    _keep_for_a_second(kafka)
     with _admin(settings) as admin:
         admin.execute(sql.SQL("create role {} login password 'x'").format(sql.Identifier(role)))
         admin.execute("alter table content replica identity default")
@@ -150,6 +164,32 @@ def test_every_planted_defect_is_found_with_the_command_that_mends_it(settings: 
         "engagement stage bigquery",
     ):
         assert command in _mends(report)
+
+
+def test_membership_that_a_managed_server_grants_stands_for_the_attribute(settings: Settings) -> None:
+    """Amazon RDS sets REPLICATION for nobody: it has the role rds_replication; gone again with the transaction."""
+    role = sql.Identifier(unique("Role_"))
+    with (
+        _admin(settings) as admin,
+        admin.transaction(force_rollback=True),
+        admin.cursor(row_factory=dict_row) as cursor,
+    ):
+        cursor.execute(sql.SQL("create role {}").format(role))
+
+        def asked() -> dict[str, object]:
+            cursor.execute(sql.SQL("set local role {}").format(role))
+            row = cursor.execute(QUERIES["server"]).fetchone()
+            cursor.execute("reset role")
+            return row or {}
+
+        plain = asked()
+        cursor.execute("create role rds_replication")
+        without = asked()
+        cursor.execute(sql.SQL("grant rds_replication to {}").format(role))
+        assert [answer["replication"] for answer in (plain, without, asked())] == [False, False, True]
+        name = role.as_string()
+        assert plain["replication_remedy"] == f"ALTER ROLE {name} REPLICATION"
+        assert without["replication_remedy"] == f"GRANT rds_replication TO {name}"
 
 
 def test_a_slot_that_was_dropped_is_told_as_capture_would_tell_it(settings: Settings, tmp_path: Path) -> None:

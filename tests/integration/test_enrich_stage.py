@@ -2,16 +2,20 @@
 
 import random
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from prometheus_client import REGISTRY
 
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.broker.transaction import TransactionalOutbox
+from engagement_stream.dlq.letter import Filter
 from engagement_stream.errors import Fatal
 from engagement_stream.model.change import WATERMARK_PREFIX, EventChange, LogicalMessage, Source
 from engagement_stream.model.engagement import is_watermark
 from engagement_stream.settings import KafkaSettings
+from tests.fixtures.dead_letters import letter, operating, put_letters
 from tests.fixtures.enrich_thread import enriching
 from tests.fixtures.raw_road import RawRoad, content, engagement, event, put_changes, put_raw, records
 from tests.fixtures.waiting import wait_until
@@ -76,6 +80,24 @@ def test_an_event_waits_for_the_content_it_refers_to(kafka: KafkaSettings) -> No
         (2, "title at (200, 2)", "live"),
         (3, "title at (200, 2)", "live"),
     ]
+
+
+def test_what_was_sent_back_counts_under_a_name_of_its_own(kafka: KafkaSettings) -> None:
+    """Alerts about latency take no notice of events that come after such a replay."""
+
+    def counted(stage: str) -> float:
+        return REGISTRY.get_sample_value("engagement_records_total", {"stage": stage}) or 0.0
+
+    lane, own = counted("enrich-retry"), counted("enrich")
+    put_changes(kafka, content("a", (100, 0)), event(1, (200, 2), (100, 0), "a"))
+    put_letters(
+        kafka, [letter("enrich", kafka.events_topic, 0, 99, msgspec.json.encode(event(2, (200, 3), (100, 0), "a")))]
+    )
+    with operating(kafka) as operator:
+        assert operator.handling.replay(Filter(), "me").done == 1
+    with enriching(kafka) as stage:
+        wait_until(lambda: stage.status.report().records == 2, 30, "the event and what was sent back")
+        assert (counted("enrich-retry") - lane, counted("enrich") - own) == (1, 1)
 
 
 def test_an_event_sees_its_content_as_of_its_own_position(kafka: KafkaSettings) -> None:

@@ -221,6 +221,8 @@ def test_the_servers_are_set_up_as_the_pipeline_needs_them() -> None:
     assert redis[redis.index("--appendonly") + 1] == "yes"
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
     assert SERVICES["kafka"]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    # a lone broker that gives up leadership while it stops can lose acknowledged commits (KAFKA-20734)
+    assert SERVICES["kafka"]["environment"]["KAFKA_CONTROLLED_SHUTDOWN_ENABLE"] == "false"
 
 
 def test_kafka_tells_each_client_an_address_that_it_can_reach() -> None:

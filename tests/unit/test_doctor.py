@@ -22,7 +22,13 @@ _CONTENT = {"id": 2950, "slug": 25, "title": 25, "content_type": 25, "length_sec
 def _facts(**changes: Any) -> Facts:
     table = {"readable": True, "identity": "f"}
     good: dict[str, Any] = {
-        "server": {"version": 180006, "wal_level": "logical", "role": "app", "replication": True},
+        "server": {
+            "version": 180006,
+            "wal_level": "logical",
+            "role": "app",
+            "replication": True,
+            "replication_remedy": "ALTER ROLE app REPLICATION",
+        },
         "extra": {"release": "18.6", "commit_timestamps": "on", "slots_used": 1, "slots_allowed": 10},
         "tables": {"content": table, "engagement_events": table},
         "columns": {

@@ -30,6 +30,9 @@ RETRY_BACKOFF_MS = 250
 _SUSPICIOUS_S = RETRY_BACKOFF_MS * 0.8 / 1000
 TRANSACTION_TIMEOUT_MS = 10_000
 _CALL_TIMEOUT_S = 12.0  # the brokers give a transaction up after its timeout: waiting longer gains nothing
+# Handing over offsets takes milliseconds. librdkafka does not notice when its look-up of the coordinator was lost with
+# a connection: a stage stands this long after that. Giving up is safe, a successor of the producer goes on.
+_OFFSETS_TIMEOUT_S = 4.0
 _SOCKET_TIMEOUT_MS = 8_000  # shorter than the transaction's, so that a dead socket is noticed within it
 _EPOCH_CODES = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001 - public constant
 _FENCED_CODES = _EPOCH_CODES | {KafkaError.FENCED_INSTANCE_ID}
@@ -308,7 +311,7 @@ def _send_offsets(producer: Producer, offsets: list[TopicPartition], group: obje
 
     def call() -> None:
         try:
-            producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT_S)
+            producer.send_offsets_to_transaction(offsets, group, _OFFSETS_TIMEOUT_S)
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
             outcome.append(error)
         else:
@@ -316,7 +319,7 @@ def _send_offsets(producer: Producer, offsets: list[TopicPartition], group: obje
 
     thread = threading.Thread(target=call, name="send-offsets", daemon=True)
     thread.start()
-    thread.join(_CALL_TIMEOUT_S + 1)
+    thread.join(_OFFSETS_TIMEOUT_S + 1)
     if not outcome:
         raise TransactionLost("the brokers did not take the offsets in time")
     if outcome[0] is not None:

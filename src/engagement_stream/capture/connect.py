@@ -101,7 +101,8 @@ _REMEDIES_BY_STATE = {
     "28P01": "check user and password in DATABASE_URL",
     "28000": "check user and password in DATABASE_URL and pg_hba.conf",
     "3D000": "make the database, or correct DATABASE_URL",
-    "42501": "ALTER ROLE <role of DATABASE_URL> REPLICATION; GRANT SELECT ON content, engagement_events TO <role>",
+    "42501": "ALTER ROLE <role of DATABASE_URL> REPLICATION, on Amazon RDS GRANT rds_replication TO <role>; "
+    "GRANT SELECT ON content, engagement_events TO <role>",
     "53400": "raise max_replication_slots on the source, or drop an unused slot",
     "55006": "the slot is in use by another process",
 }

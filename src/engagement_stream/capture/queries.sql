@@ -16,7 +16,12 @@ SELECT current_setting('server_version_num')::int AS version,
        current_setting('wal_level') AS wal_level,
        current_setting('server_encoding') AS encoding,
        current_user::text AS role,
-       (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user) AS replication
+       r.rolreplication OR r.rolsuper OR coalesce(pg_has_role(rds.oid, 'MEMBER'), false) AS replication,
+       -- Amazon RDS and Aurora set the attribute for nobody; there a role that others lack stands for it.
+       CASE WHEN rds.oid IS NULL THEN 'ALTER ROLE ' || quote_ident(current_user) || ' REPLICATION'
+            ELSE 'GRANT rds_replication TO ' || quote_ident(current_user) END AS replication_remedy
+  FROM pg_roles r LEFT JOIN pg_roles rds ON rds.rolname = 'rds_replication'
+ WHERE r.rolname = current_user
 
 -- name: tables
 SELECT c.relname::text AS name, n.nspname::text AS schema, c.oid::bigint AS oid,

@@ -90,7 +90,7 @@ class Source:
                 "PostgreSQL: wal_level is not logical (ALTER SYSTEM SET wal_level = logical, then restart the server)"
             )
         if not server["replication"]:
-            raise Retry(f"PostgreSQL: the role may not replicate (ALTER ROLE {server['role']} REPLICATION)")
+            raise Retry(f"PostgreSQL: the role may not replicate ({server['replication_remedy']})")
         tables = {row["name"]: row for row in self._rows("tables")}
         for name in (CONTENT, EVENTS):
             if name not in tables:

@@ -7,6 +7,8 @@ import typer
 
 from engagement_stream.cli import backfill, generate, mendable_errors, stream
 
+_STREAM, _GENERATE = "python -m src.stream_processor", "python -m src.data_generator"
+
 
 class StreamMode(StrEnum):
     """What the stream processor does."""
@@ -53,18 +55,27 @@ def _data_generator(
         generate.historical(historical_days=historical_days, rows=rows)
 
 
+def apps() -> dict[str, typer.Typer]:
+    """Both, by the names they are called by."""
+    return {_STREAM: _app(_STREAM, _stream_processor), _GENERATE: _app(_GENERATE, _data_generator)}
+
+
 def stream_processor() -> None:
     """`python -m src.stream_processor`."""
-    _run("python -m src.stream_processor", _stream_processor)
+    _run(_STREAM)
 
 
 def data_generator() -> None:
     """`python -m src.data_generator`."""
-    _run("python -m src.data_generator", _data_generator)
+    _run(_GENERATE)
 
 
-def _run(name: str, command: "typer.models.CommandFunctionType") -> None:
+def _app(name: str, command: "typer.models.CommandFunctionType") -> typer.Typer:
     app = typer.Typer(name=name, pretty_exceptions_enable=False, add_completion=False)
     app.command()(command)
+    return app
+
+
+def _run(name: str) -> None:
     with mendable_errors(name):
-        app(prog_name=name)
+        apps()[name](prog_name=name)

@@ -1,5 +1,6 @@
 """`engagement top`: a running pipeline live in the terminal; `engagement up` shows the same."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,9 @@ from engagement_stream.cli.options import DEFAULT_DATA_DIR, DataDir
 from engagement_stream.cli.stream import stop_signal
 from engagement_stream.errors import ConfigurationError
 from engagement_stream.pipeline.lock import running
+
+_BETWEEN_LOOKS_S = 1.2
+"""A rate needs two snapshots, and one is kept for a second."""
 
 
 def top(
@@ -29,6 +33,8 @@ def top(
             footer = f"{address}/ in a browser; Ctrl-C ends this view, not the pipeline"
             show_live(console, client, stop_signal().wait, footer)
             return
+        look(client)
+        time.sleep(_BETWEEN_LOOKS_S)
         snapshot = look(client)
         if isinstance(snapshot, str):
             raise ConfigurationError(f"{snapshot}; is the address right, and does the pipeline run?")

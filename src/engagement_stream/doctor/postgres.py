@@ -86,7 +86,8 @@ def judge(of: Examination, postgres: PostgresSettings, facts: Facts) -> None:
             f'{_PSQL} "ALTER SYSTEM SET wal_level = logical"   and restart PostgreSQL',
         )
     if not server["replication"]:
-        of.error(f"the role {role} may not replicate", f'{_PSQL} "ALTER ROLE {role} REPLICATION"   (as a superuser)')
+        remedy = server["replication_remedy"].replace('"', r"\"")
+        of.error(f"the role {role} may not replicate", f'{_PSQL} "{remedy}"   (as a superuser)')
     if extra["commit_timestamps"] != "on":
         of.warning(
             "track_commit_timestamp is off: a backfill chooses content versions by event time, which is less exact",

@@ -54,6 +54,7 @@ class EnrichStage:
         self._backoff = Backoff()
         self._failures = 0
         self._retry_topic = kafka.retry_topic(STAGE)
+        self._replay_metrics = StageMetrics(f"{STAGE}-retry")
         self._assigned: list[Place] = []
         self._assignments = 0
         """Counts rebalances: what was read before the last one is nobody's."""
@@ -270,8 +271,10 @@ class EnrichStage:
 
     def _count(self, output: Output, ends: Mapping[int, int], *, replayed: bool) -> None:
         records = len(output.records) - output.marks
-        # How long a letter lay in its queue says nothing about how fast this stage is.
-        self._metrics.durable(records, () if replayed else output.live_commit_ts_us)
+        if replayed:  # how long a letter lay in its queue says nothing about how fast this stage is
+            self._replay_metrics.durable(records)
+        else:
+            self._metrics.durable(records, output.live_commit_ts_us)
         self._status.progress(records)
         if not replayed:
             for canary in output.canaries:
@@ -327,19 +330,17 @@ class EnrichStage:
             return
         self._lag_told_s = now_s
         lags: dict[int, int] = {}
-        replays = 0
+        replays: dict[int, int] = {}
         for (topic, partition), position in self._next.items():
             _, high = reader.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
             behind = max(high - position, 0) if high >= 0 else 0
-            if topic == self._retry_topic:
-                replays += behind
-            else:
-                lags[partition] = behind
+            (replays if topic == self._retry_topic else lags)[partition] = behind
         self._metrics.lag(lags)
+        self._replay_metrics.lag(replays)
         catalog = self._catalog.catalog
         self._status.detail(
             lag_records=sum(lags.values()),
-            lag_replays=replays,
+            lag_replays=sum(replays.values()),
             partitions=",".join(map(str, sorted(lags))),
             contents=len(catalog.versions),
             unreadable_contents=self._catalog.unreadable,

@@ -13,7 +13,7 @@ class PostgresSettings(Room):
     database_url: Annotated[SecretStr, url_of("postgresql", "postgres")] = Field(
         SecretStr("postgresql://postgres:postgres@localhost:5432/engagement_db"),
         validation_alias="DATABASE_URL",
-        description="Source database. The role needs REPLICATION and SELECT on the two tables.",
+        description="Source database. The role needs REPLICATION (or rds_replication) and SELECT on the two tables.",
     )
     slot: str = Field(
         "engagement_slot",

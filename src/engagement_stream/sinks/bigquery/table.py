@@ -77,7 +77,7 @@ def ensure_table(client: bigquery.Client, settings: BigQuerySettings) -> None:
     """Dataset, table and views are there, with all columns; any number of times, also by two at once."""
     crash_point("bigquery.before_dataset")
     with translated("making sure of the table"):
-        client.create_dataset(f"{settings.project}.{settings.dataset}", exists_ok=True, timeout=_TIMEOUT_S, retry=_ONCE)
+        _ensure_dataset(client, f"{settings.project}.{settings.dataset}")
         crash_point("bigquery.after_dataset")
         table = bigquery.Table(table_name(settings), schema=[_field(name) for name, _, _ in COLUMNS])
         table.time_partitioning = bigquery.TimePartitioning(bigquery.TimePartitioningType.DAY, field="event_ts")
@@ -129,6 +129,14 @@ def _add_columns(client: bigquery.Client, settings: BigQuerySettings, names: lis
     if not present.issuperset(names):  # the emulator alters what it stores, not what it says it stores
         table.schema = [*table.schema, *(_field(name) for name in names if name not in present)]
         client.update_table(table, ["schema"], timeout=_TIMEOUT_S, retry=_ONCE)
+
+
+def _ensure_dataset(client: bigquery.Client, name: str) -> None:
+    """Looks first: who may fill a dataset that is there need not be allowed to make one in the project."""
+    try:
+        client.get_dataset(name, timeout=_TIMEOUT_S, retry=_ONCE)
+    except foreign.NotFound:
+        client.create_dataset(name, exists_ok=True, timeout=_TIMEOUT_S, retry=_ONCE)
 
 
 def _ensure_view(client: bigquery.Client, settings: BigQuerySettings, name: str, description: str) -> None:

@@ -5,7 +5,8 @@ import { number, word } from "../words.js";
 export function showDeadLetters(snapshot) {
   const box = document.getElementById("dlq");
   if (!box.children.length) {
-    const wayIn = element("p", {}, element("span"), " ", element("code", {}, "engagement dlq list"));
+    const link = element("a", { href: "dlq" });
+    const wayIn = element("p", {}, element("span"), " ", link, " · ", element("code", {}, "engagement dlq list"));
     box.append(element("strong"), element("span", { class: "what" }), wayIn);
   }
   const count = snapshot.dead_letters;
@@ -13,5 +14,5 @@ export function showDeadLetters(snapshot) {
   setFigure(box.querySelector("strong"), count, number(count));
   setText(box.querySelector(".what"), count ? word("dlq.some", { n: count }) : word("dlq.none"));
   setText(box.querySelector("p span"), word("dlq.inspect"));
-  box.querySelector("p").hidden = count === 0;
+  setText(box.querySelector("a"), word("dlq.list"));
 }

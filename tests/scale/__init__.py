@@ -1,0 +1,1 @@
+"""What takes too long for every run: by hand, `python -m tests.scale.<name>`."""
