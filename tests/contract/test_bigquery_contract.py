@@ -3,21 +3,23 @@
 from collections import Counter
 from collections.abc import Iterator
 
+import grpc
 import pytest
 
-from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.settings import BigQuerySettings
 from engagement_stream.sinks.bigquery import BigQuerySink
 from engagement_stream.stack.bigquery import BigQueryServer
+from tests.contract.fault_contract import FaultContract
 from tests.contract.sink_contract import SinkContract
 from tests.fixtures.bigquery import Proxies, delivered, proxied
+from tests.fixtures.bigquery_relay import Fault, Relay
 
 
 class BigQueryCase:
     """Counts are the rows of the table that are no placeholders."""
 
-    def __init__(self, settings: BigQuerySettings, proxies: Proxies) -> None:
-        self.proxy: Proxy = proxies
+    def __init__(self, settings: BigQuerySettings, proxies: Proxies, relay: Relay | None = None) -> None:
+        self.proxy, self._relay = proxies, relay
         self._settings = settings
         self._proxied = proxied(settings, proxies)
 
@@ -27,14 +29,25 @@ class BigQueryCase:
     def delivered(self) -> Counter[int]:
         return delivered(self._settings)
 
+    def refuse(self) -> None:
+        """No quota left: every append is answered RESOURCE_EXHAUSTED."""
+        assert self._relay is not None
+        self._relay.faults.extend([Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, by="answer")] * 1_000)
+
+    def accept(self) -> None:
+        if self._relay is not None:
+            self._relay.faults.clear()
+
 
 @pytest.fixture
 def case(bigquery_server: BigQueryServer, bigquery_settings: BigQuerySettings) -> Iterator[BigQueryCase]:
-    """A dataset of its own, both of the emulator's ports behind proxies."""
-    proxies = Proxies(bigquery_server)
-    yield BigQueryCase(bigquery_settings, proxies)
+    """A dataset of its own, both of the emulator's ports behind proxies, and a relay that can refuse."""
+    relay = Relay(bigquery_settings.grpc_endpoint)
+    proxies = Proxies(bigquery_server, int(relay.endpoint.rpartition(":")[2]))
+    yield BigQueryCase(bigquery_settings, proxies, relay)
     proxies.close()
+    relay.close()
 
 
-class TestBigQuery(SinkContract):
-    """See SinkContract."""
+class TestBigQuery(SinkContract, FaultContract):
+    """See SinkContract and FaultContract."""

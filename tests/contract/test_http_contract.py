@@ -6,18 +6,20 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.settings import HttpSettings
 from engagement_stream.sinks.http import HttpSink
 from engagement_stream.stack.receiver import ReceiverServer
+from engagement_stream.stack.receiver.faults import Reject
+from tests.contract.fault_contract import FaultContract
 from tests.contract.sink_contract import SinkContract
+from tests.fixtures.faulty_proxy import FaultyProxy
 from tests.fixtures.http import overlapping
 
 
 class HttpCase:
     """Delivery is at least once, the effect is once: what counts are the receiver's effects, and how repeats look."""
 
-    def __init__(self, receiver: ReceiverServer, proxy: Proxy) -> None:
+    def __init__(self, receiver: ReceiverServer, proxy: FaultyProxy) -> None:
         self.proxy = proxy
         self.receiver = receiver
         self._settings = HttpSettings(
@@ -33,11 +35,18 @@ class HttpCase:
     def delivered(self) -> Counter[int]:
         return Counter(int(event.id) for event in self.receiver.events())
 
+    def refuse(self) -> None:
+        """503 to everything."""
+        self.receiver.fail(Reject(times=0, status=503))
+
+    def accept(self) -> None:
+        self.receiver.behave()
+
 
 @pytest.fixture
 def case(receiver: ReceiverServer) -> Iterator[HttpCase]:
     """An empty receiver behind a proxy; whatever the test did, repeats were the same bytes under the same key."""
-    proxy = Proxy(receiver.port)
+    proxy = FaultyProxy(receiver.port)
     yield HttpCase(receiver, proxy)
     proxy.close()
     stats = receiver.stats(thorough=True)
@@ -45,5 +54,5 @@ def case(receiver: ReceiverServer) -> Iterator[HttpCase]:
     assert overlapping(receiver.requests()) == []
 
 
-class TestHttp(SinkContract):
-    """See SinkContract."""
+class TestHttp(SinkContract, FaultContract):
+    """See SinkContract and FaultContract."""

@@ -27,13 +27,14 @@ def test_all_right_is_exit_code_0() -> None:
     result = _result(_kill("http", 1.0, 2.0))
     assert result.exit_code == 0
     assert "everything is right" in markdown(result)
-    assert "0 missing, 0 doubled, 0 wrong" in "\n".join(summary(result))
+    assert "0 missing, 0 doubled, 0 wrong, 0 order breaks, 0 still on their way." in "\n".join(summary(result))
 
 
 def test_whatever_is_wrong_is_exit_code_1() -> None:
     """A missing row, one that never came, a stage that stayed down, a sentence of its own: each is enough."""
     assert _result(places=(Place("bigquery", missing=1),)).exit_code == 1
     assert _result(places=(Place("redis", in_flight=1),)).exit_code == 1
+    assert _result(places=(Place("receiver", order_breaks=1),)).exit_code == 1
     assert _result(_kill("http", 1.0, None)).exit_code == 1
     assert _result(wrong=("a zombie went on",)).exit_code == 1
 
@@ -43,12 +44,14 @@ def test_what_was_found_is_shown() -> None:
     text = markdown(
         _result(
             _kill("http", 1.0, None),
-            places=(Place("receiver", doubled=1),),
-            findings=(Finding("receiver", "doubled", "77", "2 times"),),
+            places=(Place("receiver", doubled=1, order_breaks=2),),
+            findings=(Finding("receiver", "doubled", "77", "2 times"), Finding("receiver", "order_breaks", "78")),
         )
     )
     assert "NOT right" in text
+    assert "1 doubled, 0 wrong, 2 order breaks" in text
     assert "**doubled** in receiver: 77 2 times" in text
+    assert "**order breaks** in receiver: 78" in text
     assert "Never recovered: kill http" in text
 
 

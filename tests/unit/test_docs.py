@@ -14,7 +14,6 @@ DOCS = ROOT / "docs"
 GENERATED = {DOCS / "reference" / name for name in ("cli.md", "crash-points.md", "mutants.md")}
 PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "config").glob("*.md"), *DOCS.rglob("*.md")])
 COMMANDS = {name: {o for p in command.params for o in (*p.opts, *p.secondary_opts)} for name, command in commands()}
-IN_PREPARATION = {("engagement verify", "--watch")}  # the alert EngagementVerifyOverdue is for it
 
 BAR = "\uff5c"  # between verbs, as a plain one would end the cell of a table
 _FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
@@ -69,7 +68,7 @@ def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
     for line, options in named_commands(page.read_text()):
         name = command_of(line)
         assert name is not None, line
-        known = COMMANDS.get(name, set()) | {"--help"} | {option for of, option in IN_PREPARATION if of == name}
+        known = COMMANDS.get(name, set()) | {"--help"}
         assert options <= known, line
 
 

@@ -20,6 +20,8 @@ What is noticed at the next look after it is told within 30 s.
 """
 _RATE_OVER_AT_LEAST_S = 0.5
 _UPSTREAM = ("capture", "enrich")
+BESIDE = ("verify",)
+"""Looks at the flow and is no part of it."""
 _BLOCKED = frozenset({"halted", "unreachable"})
 
 HTTP_GUARANTEE = "at least once, with everything the receiver needs to make the effect exactly once"
@@ -217,7 +219,7 @@ def _nothing_gets_through(stages: Mapping[str, StageHealth]) -> bool:
     for name, health in stages.items():
         workers.setdefault(stage_of(name), []).append(health.state in _BLOCKED)
     blocked = {stage for stage, states in workers.items() if all(states)}
-    sinks = set(workers) - set(_UPSTREAM)
+    sinks = set(workers) - {*_UPSTREAM, *BESIDE}
     return any(stage in blocked for stage in _UPSTREAM) or (bool(sinks) and sinks <= blocked)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Overall = Literal["ok", "degraded", "down"]
-StageState = Literal["starting", "running", "waiting", "halted", "stopping", "stalled", "unreachable"]
+StageState = Literal["starting", "running", "waiting", "degraded", "halted", "stopping", "stalled", "unreachable"]
 
 
 class _Answer(BaseModel):
@@ -23,7 +23,7 @@ class Problem(_Answer):
 class StageHealth(_Answer):
     """One process of the pipeline."""
 
-    stage: str = Field(description="capture, enrich, redis, bigquery or http.")
+    stage: str = Field(description="capture, enrich, redis, bigquery, http, or verify.")
     worker: int | None = Field(description="Its number among the workers of this stage; null before it ever answered.")
     state: StageState = Field(
         description="running is the only healthy one. stalled: records or a canary wait, none passes."

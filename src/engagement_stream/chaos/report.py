@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from engagement_stream.chaos.kinds import BY_NAME
 from engagement_stream.chaos.result import KindFigure, Result, Struck, by_kind, together
-from engagement_stream.verify.report import Place
+from engagement_stream.verify.report import KINDS, Place
 
 
 def summary(result: Result) -> list[str]:
@@ -61,8 +61,8 @@ def _found(result: Result) -> str:
     if result.ledger is None:
         return "The ledger was not asked."
     places = result.ledger.places
-    counts = [sum(getattr(place, what) for place in places) for what in ("missing", "doubled", "wrong", "in_flight")]
-    said = "{:,} missing, {:,} doubled, {:,} wrong, {:,} still on their way.".format(*counts)
+    found = ", ".join(f"{sum(getattr(place, kind) for place in places):,} {_words(kind)}" for kind in KINDS)
+    said = f"{found}, {sum(place.in_flight for place in places):,} still on their way."
     unreadable = "".join(f" Cannot be read: {lost.place}, {lost.reason}." for lost in result.ledger.unreadable)
     return said + unreadable
 
@@ -70,19 +70,21 @@ def _found(result: Result) -> str:
 def _ledger(result: Result) -> Iterator[str]:
     yield "## The ledger"
     yield ""
-    yield "Row by row, values included; each place against the one before it."
+    yield "Row by row, values included, and in order within each content; each place against the one before it."
     yield ""
     if result.ledger is None:
         return
-    shown = ("name", "rows", "missing", "doubled", "wrong", "in_flight", "dead_lettered", "changed_later", "left_out")
-    yield from _table(
-        [name.replace("_", " ") for name in shown], (_cells(place, shown) for place in result.ledger.places)
-    )
+    shown = ("name", "rows", *KINDS, "in_flight", "dead_lettered", "changed_later", "left_out")
+    yield from _table([_words(name) for name in shown], (_cells(place, shown) for place in result.ledger.places))
     for place in result.ledger.places:
         yield from (f"- {place.name}: {note}" for note in place.notes)
     yield from (f"- {note}" for note in (*result.ledger.notes, *result.remarks))
-    yield from (f"- **{f.kind}** in {f.place}: {f.id} {f.detail}" for f in result.ledger.findings)
+    yield from (f"- **{_words(f.kind)}** in {f.place}: {f.id} {f.detail}" for f in result.ledger.findings)
     yield ""
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _cells(place: Place, shown: Sequence[str]) -> list[str]:

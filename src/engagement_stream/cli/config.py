@@ -46,6 +46,7 @@ def show() -> None:
         settings.http,
         settings.api,
         settings.stage,
+        settings.verify,
     ):
         for attribute, field in type(room).model_fields.items():
             value = getattr(room, attribute)

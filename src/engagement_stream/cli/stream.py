@@ -8,7 +8,7 @@ from pathlib import Path
 from engagement_stream.cli.options import DEFAULT_DATA_DIR, DataDir
 from engagement_stream.pipeline.build import enabled_stages
 from engagement_stream.pipeline.lock import exclusive
-from engagement_stream.pipeline.programs import api_program, stage_programs
+from engagement_stream.pipeline.programs import api_program, stage_programs, verify_program
 from engagement_stream.pipeline.supervisor import Supervisor
 from engagement_stream.settings import Settings
 
@@ -19,9 +19,10 @@ def stream(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     with exclusive(data_dir, "stream"):
         logs = log_dir(data_dir)
         programs, endpoints = stage_programs(settings, logs, {})
+        ledger, its_endpoint = verify_program(settings, data_dir, logs, {})
         if settings.http.url is None and "http" in settings.stage.sinks:
             print("http sink: not started, EXTERNAL_API_URL is empty")
-        supervisor = Supervisor([*programs, api_program(logs, {}, endpoints)], print)
+        supervisor = Supervisor([*ledger, *programs, api_program(logs, {}, endpoints + its_endpoint)], print)
         supervisor.start()
         print(f"running: {', '.join(enabled_stages(settings))}; health at http://localhost:{settings.api.port}/health")
         print(f"logs in {logs}; Ctrl-C drains and stops")

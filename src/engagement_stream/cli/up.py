@@ -18,7 +18,7 @@ from engagement_stream.cli.preparation import preparation_display
 from engagement_stream.cli.stream import log_dir, stop_signal
 from engagement_stream.errors import ConfigurationError
 from engagement_stream.pipeline.lock import exclusive, running
-from engagement_stream.pipeline.programs import api_program, generator_program, stage_programs
+from engagement_stream.pipeline.programs import api_program, generator_program, stage_programs, verify_program
 from engagement_stream.pipeline.supervisor import Program, Supervisor
 from engagement_stream.settings import Settings
 
@@ -61,7 +61,7 @@ def up(
             announcement.make("up", environment)
             os.environ.update(environment)
             supervisor = Supervisor(
-                _programs(Settings.load(), logs, environment, rate if generator else None), _console.print
+                _programs(Settings.load(), data_dir, environment, rate if generator else None), _console.print
             )
             supervisor.start()
             watcher = threading.Thread(target=supervisor.watch, args=(stop,), name="supervisor")
@@ -83,11 +83,13 @@ def up(
 
 
 def _programs(
-    settings: Settings, logs: Path, environment: Mapping[str, str], rate_per_s: float | None
+    settings: Settings, data_dir: Path, environment: Mapping[str, str], rate_per_s: float | None
 ) -> list[Program]:
+    logs = log_dir(data_dir)
+    ledger, its_endpoint = verify_program(settings, data_dir, logs, environment)
     stages, endpoints = stage_programs(settings, logs, environment)
     traffic = [generator_program(logs, environment, rate_per_s)] if rate_per_s else []
-    return [*traffic, *stages, api_program(logs, environment, endpoints)]
+    return [*traffic, *ledger, *stages, api_program(logs, environment, endpoints + its_endpoint)]
 
 
 def _tell_when_ready(port: int, started_s: float, stop: threading.Event) -> None:

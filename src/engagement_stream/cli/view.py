@@ -9,7 +9,13 @@ from engagement_stream.api.live.models import Snapshot, StageLive
 _TOP = 3
 _BAR_CELLS = 24
 _NAMES = {"http": "REST", "redis": "Redis", "bigquery": "BigQuery"}
-_STYLES = {"running": "green", "halted": "bold red", "stalled": "bold red", "unreachable": "bold red"}
+_STYLES = {
+    "running": "green",
+    "halted": "bold red",
+    "degraded": "bold red",
+    "stalled": "bold red",
+    "unreachable": "bold red",
+}
 
 
 def view(snapshot: Snapshot, *footer: str) -> RenderableType:

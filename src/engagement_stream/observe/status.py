@@ -13,7 +13,7 @@ from engagement_stream.observe.canaries import Canaries, CanaryReport
 from engagement_stream.observe.log import log
 from engagement_stream.observe.metrics import COMMIT_TO_DURABLE, DEAD_LETTERS, RETRIES, counted
 
-State = Literal["starting", "running", "waiting", "halted", "stopping"]
+State = Literal["starting", "running", "waiting", "degraded", "halted", "stopping"]
 
 
 class StatusReport(msgspec.Struct, frozen=True):
@@ -78,6 +78,10 @@ class StageStatus:
         """The outside is not ready; the stage keeps trying."""
         self._enter("waiting", reason, "")
 
+    def degraded(self, reason: str, remedy: str) -> None:
+        """It goes on, and a person has to look at something that it found."""
+        self._enter("degraded", reason, remedy)
+
     def halted(self, reason: str, remedy: str) -> None:
         """Going on would lose or double something; a person is needed."""
         self._enter("halted", reason, remedy)
@@ -135,7 +139,7 @@ class StageStatus:
                 return
             self._state, self._reason, self._remedy = state, reason, remedy
         if changed:
-            tell = {"halted": log().error, "waiting": log().warning}.get(state, log().info)
+            tell = {"halted": log().error, "degraded": log().error, "waiting": log().warning}.get(state, log().info)
             tell(
                 "state changed",
                 state=state,

@@ -26,6 +26,18 @@ def api_program(logs: Path, environment: Mapping[str, str], endpoints: str) -> P
     return Program("api", ["api"], {**environment, "STAGE_ENDPOINTS": endpoints}, logs / "api.log")
 
 
+def verify_program(
+    settings: Settings, data_dir: Path, logs: Path, environment: Mapping[str, str]
+) -> tuple[list[Program], str]:
+    """The ledger's watch unless it is switched off, and its place in STAGE_ENDPOINTS."""
+    if not settings.verify.every_s:
+        return [], ""
+    port = free_port()
+    arguments = ["verify", "--watch", "--data-dir", str(data_dir)]
+    program = Program("verify", arguments, {**environment, "STAGE_STATUS_PORT": str(port)}, logs / "verify.log")
+    return [program], f",verify=http://127.0.0.1:{port}"
+
+
 def generator_program(logs: Path, environment: Mapping[str, str], rate_per_s: float) -> Program:
     """Continuous believable traffic."""
     return Program(

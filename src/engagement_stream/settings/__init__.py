@@ -17,6 +17,7 @@ from engagement_stream.settings.postgres import PostgresSettings
 from engagement_stream.settings.redis import RedisSettings
 from engagement_stream.settings.room import Room
 from engagement_stream.settings.stage import StageSettings
+from engagement_stream.settings.verify import VerifySettings
 
 __all__ = [
     "ApiSettings",
@@ -27,6 +28,7 @@ __all__ = [
     "RedisSettings",
     "Settings",
     "StageSettings",
+    "VerifySettings",
 ]
 
 
@@ -41,6 +43,7 @@ class Settings:
         HttpSettings,
         ApiSettings,
         StageSettings,
+        VerifySettings,
     )
 
     def __init__(
@@ -52,6 +55,7 @@ class Settings:
         http: HttpSettings,
         api: ApiSettings,
         stage: StageSettings,
+        verify: VerifySettings | None = None,
     ) -> None:
         self.postgres = postgres
         self.kafka = kafka
@@ -60,6 +64,7 @@ class Settings:
         self.http = http
         self.api = api
         self.stage = stage
+        self.verify = verify or VerifySettings()
 
     @classmethod
     def load(cls) -> Self:

@@ -1,6 +1,6 @@
 """The BigQuery table, by the Storage Read API: one snapshot, columns in Arrow."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -21,6 +21,7 @@ from engagement_stream.verify.canon import (
     digests,
     plain_zero,
 )
+from engagement_stream.verify.extent import Range
 from engagement_stream.verify.ledger import Ledger
 
 Tell = Callable[[int], None]
@@ -33,16 +34,33 @@ _OWN = [_COLUMN.get(name, name) for name in SOURCE_FIELDS]
 _JOINED = [_COLUMN.get(name, name) for name in JOINED_FIELDS]
 
 Halves = tuple[tuple[object, ...], tuple[object, ...]]
+Place = tuple[int | None, int | None]
+"""Partition and offset of the record that a row was made of; a backfilled one has none."""
 
 
 class NoTable(Exception):
     """The sink has not made it yet."""
 
 
-def read_bigquery(settings: BigQuerySettings, since: str | None, ledger: Ledger, tell: Tell) -> int:
-    """Digest every row that is an event; returns how many are placeholders of dead letters."""
+def read_bigquery(
+    settings: BigQuerySettings,
+    since: str | None,
+    ranges: Mapping[int, Range] | None,
+    ledger: Ledger,
+    tell: Tell,
+) -> int:
+    """Digest every row that is an event; returns how many are placeholders of dead letters.
+
+    `ranges`: only rows of these records (partition -> offsets), None for the whole table.
+    """
     placeholders = 0
-    for batch in _batches(settings, f"event_ts >= TIMESTAMP '{since}' OR _dlq" if since else ""):
+    wanted = [f"(event_ts >= TIMESTAMP '{since}' OR _dlq)"] if since else []
+    if ranges is not None:
+        parts = [
+            f"_topic_partition = {p} AND _offset >= {low} AND _offset < {high}" for p, (low, high) in ranges.items()
+        ]
+        wanted.append(f"({' OR '.join(f'({part})' for part in parts)})")
+    for batch in _batches(settings, " AND ".join(wanted)):
         flags = batch.column("_dlq").to_pylist()
         if any(flags):
             placeholders += sum(map(bool, flags))
@@ -50,7 +68,7 @@ def read_bigquery(settings: BigQuerySettings, since: str | None, ledger: Ledger,
         ids, parts, offsets = (batch.column(name).to_pylist() for name in ("event_id", "_topic_partition", "_offset"))
         halves = list(_halves(batch))
         rows = [
-            (event_id, part, offset, own, *_joined(half[1], joined))
+            (part, offset, event_id, own, *_joined(half[1], joined))
             for event_id, part, offset, half, (own, joined) in zip(
                 ids, parts, offsets, halves, digests(halves), strict=True
             )
@@ -72,14 +90,15 @@ def _joined(values: tuple[object, ...], digest: int) -> tuple[int | None, int | 
     return None, None if commit_ts is None else content_digest(values)
 
 
-def bigquery_rows(settings: BigQuerySettings, ids: Sequence[int]) -> dict[int, list[Halves]]:
-    """The rows of these events, to show what differs."""
-    found: dict[int, list[Halves]] = {}
+def bigquery_rows(settings: BigQuerySettings, ids: Sequence[int]) -> dict[int, list[tuple[Halves, Place]]]:
+    """The rows of these events and their records' places, to show what differs."""
+    found: dict[int, list[tuple[Halves, Place]]] = {}
     wanted = ",".join(map(str, ids))
     for batch in _batches(settings, f"event_id IN ({wanted})"):
-        for event_id, half in zip(batch.column("event_id").to_pylist(), _halves(batch), strict=True):
+        columns = (batch.column(name).to_pylist() for name in ("event_id", "_topic_partition", "_offset"))
+        for event_id, part, offset, half in zip(*columns, _halves(batch), strict=True):
             if event_id in ids:
-                found.setdefault(event_id, []).append(half)
+                found.setdefault(event_id, []).append((half, (part, offset)))
     return found
 
 

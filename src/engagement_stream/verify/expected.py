@@ -72,7 +72,7 @@ def _as_of(versions: Sequence[Version], position: Position) -> Version | None:
 
 
 def _fit(*numbers: int) -> bool:
-    return all(-_INT64 <= number < _INT64 for number in numbers)
+    return min(numbers) >= -_INT64 and max(numbers) < _INT64
 
 
 def _is_moment(text: str) -> bool:

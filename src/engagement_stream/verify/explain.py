@@ -12,10 +12,10 @@ from engagement_stream.settings import Settings
 from engagement_stream.verify.canon import JOINED_FIELDS, SOURCE_FIELDS, canonical
 from engagement_stream.verify.expected import expected
 from engagement_stream.verify.ledger import Ledger
+from engagement_stream.verify.raw_topic import Contents
 from engagement_stream.verify.receiver import embedded_receiver, receiver_data
 from engagement_stream.verify.report import Finding
 from engagement_stream.verify.source import rows_now
-from engagement_stream.verify.topics import read_catalog
 
 _LONGEST = 120
 
@@ -58,13 +58,14 @@ def _in_raw(settings: Settings, _data_dir: Path, ledger: Ledger, ids: list[int])
 
 
 def _in_enriched(settings: Settings, _data_dir: Path, ledger: Ledger, ids: list[int]) -> dict[int, str]:
-    catalog = read_catalog(settings.kafka)
+    contents = Contents()
+    contents.read(settings.kafka)
     details = {}
     for event_id in ids:
         here = _enriched(settings, ledger, event_id)
         for part, offset in ledger.rows("select part, off from raw where id = ?", event_id):
             change = decode_event_change(_record(settings, settings.kafka.events_topic, part, offset))
-            wanted = expected(change, catalog)
+            wanted = expected(change, contents.versions)
             if wanted is None:
                 details[event_id] = "it cannot be enriched and belongs into the dead-letter queue"
             elif here is not None:
@@ -76,19 +77,17 @@ def _in_bigquery(settings: Settings, _data_dir: Path, ledger: Ledger, ids: list[
     from engagement_stream.verify.bigquery import bigquery_rows
 
     rows = bigquery_rows(settings.bigquery, ids)
-    names = (*SOURCE_FIELDS, *JOINED_FIELDS)
+    names = (*SOURCE_FIELDS, *JOINED_FIELDS, "_topic_partition", "_offset")
     details = {}
     for event_id in ids:
         wanted = _enriched(settings, ledger, event_id)
-        for own, joined in rows.get(event_id, [])[:1]:
+        places = ledger.rows("select part, off from enriched where id = ?", event_id)
+        for (own, joined), place in rows.get(event_id, [])[:1]:
             if wanted is not None:
                 ((own_wanted, joined_wanted),) = canonical([wanted])
-                details[event_id] = (
-                    fields(
-                        dict(zip(names, own_wanted + joined_wanted, strict=True)),
-                        dict(zip(names, own + joined, strict=True)),
-                    )
-                    or "_topic_partition or _offset"
+                wanted_values = own_wanted + joined_wanted + tuple(next(places))
+                details[event_id] = fields(
+                    dict(zip(names, wanted_values, strict=True)), dict(zip(names, own + joined + place, strict=True))
                 )
     return details
 

@@ -5,23 +5,25 @@ Rows are appended without an index, indexed once by a sort on disk, and compared
 
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-PLACES = ("source", "raw", "later", "enriched", "bigquery", "http")
+PLACES = ("raw", "enriched", "bigquery", "http")
 _CACHE_KIB = 16_384
+_CHUNK = 10_000
 
 
 class Ledger:
-    """One run's tables (`ledger.sql`); gone when it is closed."""
+    """The tables of `ledger.sql`; gone when it is closed."""
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="engagement-verify-")
         self._file = sqlite3.connect(Path(self._directory.name) / "ledger.sqlite", isolation_level=None)
-        # Nothing here outlives the run: no journal, no sync.
+        # Nothing here outlives the process: no journal, no sync.
         for pragma in ("journal_mode = off", "synchronous = off", "locking_mode = exclusive", "temp_store = file"):
             self._file.execute(f"pragma {pragma}")
         self._file.execute(f"pragma cache_size = -{_CACHE_KIB}")
@@ -34,38 +36,54 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the file."""
         self._file.close()
         self._directory.cleanup()
 
     def add(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Append rows; `table` is one of ours."""
-        if rows:
-            places = ",".join("?" * len(rows[0]))
-            self._file.executemany(f"insert or replace into {table} values ({places})", rows)  # noqa: S608 - names of ours
+        """Append rows; what is there already stays as it is. `table` is one of ours."""
+        self._insert("ignore", table, rows)
+
+    def put(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """The same, but the newer row is kept."""
+        self._insert("replace", table, rows)
 
     def index(self) -> None:
         """Everything is in: sort it by id."""
         for table in PLACES:
-            self._file.execute(f"create index {table}_id on {table} (id)")
+            self._file.execute(f"create index if not exists {table}_id on {table} (id)")
         self._file.execute("analyze")
 
     def rows(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, as they come."""
         return iter(self._file.execute(query, values))
 
+    def chunks(self, query: str, *values: object) -> Iterator[list[tuple[Any, ...]]]:
+        """The same, many at a time."""
+        rows = self.rows(query, *values)
+        while chunk := list(islice(rows, _CHUNK)):
+            yield chunk
+
     def value(self, query: str, *values: object) -> int:
         """The first number of the first row."""
         return int(self._file.execute(query, values).fetchone()[0] or 0)
 
-    def ids(self, query: str, *values: object) -> list[int]:
+    def ids(self, query: str, *values: object) -> Iterator[int]:
         """The first column."""
-        return [int(row[0]) for row in self._file.execute(query, values)]
+        return (int(row[0]) for row in self._file.execute(query, values))
 
     def run(self, statement: str, *values: object) -> None:
         """A statement that answers nothing."""
         self._file.execute(statement, values)
 
-    def exempt(self, ids: Iterable[int]) -> None:
-        """Replace the list of ids that the next query passes over."""
-        self._file.execute("delete from exempt")
-        self._file.executemany("insert or ignore into exempt values (?)", ((i,) for i in ids))
+    def wait_for(self, ids: Sequence[int]) -> None:
+        """Look at these again in the next round."""
+        self.add("waiting", [(i,) for i in ids])
+
+    def _insert(self, conflict: str, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            places = ",".join("?" * len(rows[0]))
+            self._file.executemany(f"insert or {conflict} into {table} values ({places})", rows)  # noqa: S608 - names of ours

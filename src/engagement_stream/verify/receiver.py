@@ -1,6 +1,7 @@
 """The embedded receiver: what it kept after its dedup, by its own pages."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,33 +38,51 @@ def embedded_receiver(http: HttpSettings, data_dir: Path) -> ReceiverServer | No
     return ReceiverServer(directory, parts.port)
 
 
-def read_receiver(receiver: ReceiverServer, since_us: int | None, ledger: Ledger, tell: Tell) -> int:
-    """Digest the data of every event; returns how many events came again with other data."""
-    differing = 0
-    batch: list[tuple[int, int | None, str]] = []
-    for event in receiver.events():
+@dataclass(slots=True)
+class Arrivals:
+    """How far the receiver was read, and what its rows do not tell."""
+
+    last: int = 0
+    """Number of the last first arrival that was read."""
+    differing: int = 0
+    """Events of this round that came again with other data."""
+
+
+def read_receiver(
+    receiver: ReceiverServer, since_us: int | None, ledger: Ledger, arrivals: Arrivals, tell: Tell
+) -> Arrivals:
+    """Digest the data of every event behind `arrivals.last`, in the order of first arrival."""
+    found = Arrivals(arrivals.last)
+    batch: list[tuple[int, int, int | None, str]] = []
+    for event in receiver.events(found.last):
         data = bytes(event.data)
         about = _decode(data)
-        differing += event.differing > 0
+        found.last = event.seq
+        found.differing += event.differing > 0
         # A backfilled event has no place in the log: its bytes are its own.
-        batch.append((about.event_id, None if about.source == BACKFILL else hash(data), about.event_ts))
+        digest = None if about.source == BACKFILL else hash(data)
+        batch.append((event.seq, about.event_id, digest, about.event_ts))
         if len(batch) >= _CHUNK:
             _add(batch, since_us, ledger)
             tell(len(batch))
             batch.clear()
     _add(batch, since_us, ledger)
     tell(len(batch))
-    return differing
+    return found
 
 
-def _add(batch: list[tuple[int, int | None, str]], since_us: int | None, ledger: Ledger) -> None:
+def _add(batch: list[tuple[int, int, int | None, str]], since_us: int | None, ledger: Ledger) -> None:
     if since_us is None:
-        ledger.add("http", [(event_id, digest) for event_id, digest, _ in batch])
+        ledger.add("http", [(0, seq, event_id, 1, 1, digest) for seq, event_id, digest, _ in batch])
         return
-    moments = microseconds([event_ts for _, _, event_ts in batch])
+    moments = microseconds([event_ts for *_, event_ts in batch])
     ledger.add(
         "http",
-        [row[:2] for row, at_us in zip(batch, moments, strict=True) if at_us is None or at_us >= since_us],
+        [
+            (0, seq, event_id, 1, 1, digest)
+            for (seq, event_id, digest, _), at_us in zip(batch, moments, strict=True)
+            if at_us is None or at_us >= since_us
+        ],
     )
 
 

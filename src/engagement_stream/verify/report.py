@@ -4,7 +4,8 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["missing", "doubled", "wrong"]
+Kind = Literal["missing", "doubled", "wrong", "order_breaks"]
+KINDS: tuple[Kind, ...] = ("missing", "doubled", "wrong", "order_breaks")
 EXAMPLES = 5
 """Of each kind and place."""
 
@@ -26,6 +27,8 @@ class Place(msgspec.Struct):
     missing: int = 0
     doubled: int = 0
     wrong: int = 0
+    order_breaks: int = 0
+    """Events of a content that come after a later one of it, though the place before had them the other way round."""
     in_flight: int = 0
     """Not there, and not expected yet: behind the position of the stage that brings them."""
     dead_lettered: int = 0
@@ -38,7 +41,7 @@ class Place(msgspec.Struct):
 
     @property
     def right(self) -> bool:
-        return not (self.missing or self.doubled or self.wrong)
+        return not (self.missing or self.doubled or self.wrong or self.order_breaks)
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -60,7 +63,7 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def exit_code(self) -> int:
-        """1: something is missing, doubled or wrong. 2: a place could not be read. 0: all is right."""
+        """1: something is missing, doubled, wrong or out of order. 2: a place could not be read. 0: all is right."""
         if not all(place.right for place in self.places):
             return 1
         return 2 if self.unreadable else 0

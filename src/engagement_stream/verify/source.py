@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import LiteralString
 
 import psycopg
@@ -19,7 +20,11 @@ _CONNECT_TIMEOUT_S = 10
 _COLUMNS: LiteralString = (
     "id, content_id::text, user_id::text, event_type, event_ts::text, duration_ms, device, raw_payload::text"
 )
-_COPY: LiteralString = f"copy (select {_COLUMNS} from engagement_events where event_ts >= %s) to stdout"  # noqa: S608 - a constant of ours
+_COPY: LiteralString = f"copy (select {_COLUMNS} from engagement_events where event_ts >= %s and id > %s) to stdout"  # noqa: S608 - a constant of ours
+_MOMENT: LiteralString = """
+select pg_current_wal_insert_lsn() - '0/0'::pg_lsn, pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint
+  from pg_current_snapshot() s
+"""
 _BY_ID: LiteralString = f"select {_COLUMNS} from engagement_events where id = any(%s)"  # noqa: S608 - the same
 _COMMITTED: LiteralString = """
 select id, (extract(epoch from pg_xact_commit_timestamp(xmin)) * 1000000)::bigint
@@ -35,25 +40,56 @@ def _session(postgres: PostgresSettings) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def read_source(postgres: PostgresSettings, since: str | None, ledger: Ledger, tell: Tell) -> int:
-    """Digest every event; returns an LSN that everything visible in the snapshot was committed before."""
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Where the next round has to begin: a smaller id can only become visible by hand.
+
+    A transaction takes its ids before it commits, so the highest id that was seen is believed once every transaction
+    that ran at that moment has ended.
+    """
+
+    believed: int = -(1 << 63)
+    seen: int = -(1 << 63)
+    seen_xmax: int = 0
+
+    def after(self, highest: int | None, xmin: int, xmax: int) -> "Ids":
+        """A snapshot found this highest id beyond `believed`, None if there was nothing."""
+        believed = max(self.believed, self.seen) if xmin >= self.seen_xmax else self.believed
+        if believed < self.seen:
+            return self  # an old transaction still runs: wait for it before the next mark is set
+        return Ids(believed, max(self.seen, believed if highest is None else highest), xmax)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`lsn`: everything visible in it was committed before."""
+
+    lsn: int
+    ids: Ids
+
+
+def read_source(postgres: PostgresSettings, since: str | None, ids: Ids, ledger: Ledger, tell: Tell) -> Snapshot:
+    """Digest every event behind `ids.believed`."""
     with _session(postgres) as connection:
         connection.execute("set transaction isolation level repeatable read read only")
         # After the snapshot is taken, which this very statement does; a commit is in the WAL before it is visible.
-        row = connection.execute("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
+        row = connection.execute(_MOMENT).fetchone()
         assert row is not None
+        lsn, xmin, xmax = row
+        highest: int | None = None
         chunk: list[tuple[int, int]] = []
-        with connection.cursor() as cursor, cursor.copy(_COPY, (since or "-infinity",)) as copy:
+        with connection.cursor() as cursor, cursor.copy(_COPY, (since or "-infinity", ids.believed)) as copy:
             for values in copy.rows():
                 event = _event(values)
+                highest = event.id if highest is None else max(highest, event.id)
                 chunk.append((event.id, text_digest(event)))
                 if len(chunk) >= _CHUNK:
-                    ledger.add("source", chunk)
+                    ledger.put("source", chunk)
                     tell(len(chunk))
                     chunk.clear()
-        ledger.add("source", chunk)
+        ledger.put("source", chunk)
         tell(len(chunk))
-        return int(row[0])
+        return Snapshot(int(lsn), ids.after(highest, xmin, xmax))
 
 
 def rows_now(postgres: PostgresSettings, ids: Sequence[int]) -> dict[int, EventRow]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from engagement_stream.api.models import Overall, RecentEvent, StageState, TopContent
 
 TroubleKind = Literal[
-    "halted", "unreachable", "stalled", "waiting", "starting", "stopping", "no_stages", "no_redis", "late"
+    "halted", "degraded", "unreachable", "stalled", "waiting", "starting", "stopping", "no_stages", "no_redis", "late"
 ]
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import TypeVar
 
-from engagement_stream.api.health import guarantees, stage_of
+from engagement_stream.api.health import BESIDE, guarantees, stage_of
 from engagement_stream.api.live.models import SourceLive, StageLive
 from engagement_stream.api.live.recent import Recent, latency_of
 from engagement_stream.api.live.troubles import PROMISES_S
@@ -17,6 +17,7 @@ N = TypeVar("N", int, float)
 ORDER = ("capture", "enrich", "redis", "bigquery", "http")
 _WORST_FIRST: tuple[StageState, ...] = (
     "halted",
+    "degraded",
     "unreachable",
     "stalled",
     "waiting",
@@ -36,7 +37,8 @@ def live_stages(
 ) -> list[StageLive]:
     """One a stage, in the order of the flow."""
     promises = guarantees([stage_of(name) for name in health], exactly_once=exactly_once)
-    names = sorted(health, key=lambda name: (_place(stage_of(name)), stage_of(name), name))
+    flow = (name for name in health if stage_of(name) not in BESIDE)
+    names = sorted(flow, key=lambda name: (_place(stage_of(name)), stage_of(name), name))
     return [
         _stage(stage, [(health[name], reports.get(name), recent.get(name)) for name in workers], now, promises)
         for stage, workers in groupby(names, key=stage_of)

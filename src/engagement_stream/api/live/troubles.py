@@ -11,6 +11,7 @@ PROMISES_S = {"redis": 0.1, "bigquery": 3.0, "http": 1.0}
 _WORST_FIRST: tuple[TroubleKind, ...] = (
     "no_stages",
     "halted",
+    "degraded",
     "unreachable",
     "stalled",
     "waiting",

@@ -44,9 +44,8 @@ class ReceiverServer(Server):
         """What came so far; `thorough` also looks for differing repeats and broken order."""
         return _decode_stats(self._ask("GET", "/stats?thorough=1" if thorough else "/stats"))
 
-    def events(self) -> Iterator[StoredEvent]:
-        """Every event once, in the order of first arrival, with how often it came."""
-        after = 0
+    def events(self, after: int = 0) -> Iterator[StoredEvent]:
+        """Every event once, in the order of first arrival, with how often it came; those behind `after` (a seq)."""
         while page := _decode_events(self._ask("GET", f"/events?after={after}&limit={_PAGE}")):
             yield from page
             after = page[-1].seq

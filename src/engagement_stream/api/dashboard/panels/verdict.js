@@ -19,7 +19,7 @@ export function showVerdict(snapshot) {
   const headline = word(`trouble.${worst.kind}`, { stage: stage ? word(`stage.${stage}`) : "" });
   const more = others.length ? ` ${word("verdict.more", { n: others.length })}` : "";
   // What a halted stage asks for is particular to it: its own words, whatever the language of the page.
-  const own = worst.kind === "halted" && worst.remedy ? ` ${worst.remedy}` : "";
+  const own = ["halted", "degraded"].includes(worst.kind) && worst.remedy ? ` ${worst.remedy}` : "";
   say(snapshot.status === "ok" ? "degraded" : snapshot.status, headline + more, word(`trouble.${worst.kind}.remedy`), worst.sentence + own);
 }
 

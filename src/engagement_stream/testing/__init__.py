@@ -1,0 +1,1 @@
+"""For tests of sinks, ours and yours: what a server may do wrong, in words and in effect."""
