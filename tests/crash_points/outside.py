@@ -51,7 +51,7 @@ FOREIGN: Final = frozenset(
 """Methods that reach another process, by name or by receiver and name. Polling is none: it decides nothing."""
 
 QUESTIONS: Final = {
-    "broker/consumer.py::sits_elsewhere": "asked when already fenced; chooses between ending and joining again",
+    "broker/membership.py::_members": "asked without partitions or positions; ends, joins or asks again",
     "broker/topics.py::ensure_topics": "asked at every start; what is missing is made by `_create`",
     "broker/topics.py::_create": "looks until the new topics are visible",
     "broker/transaction.py::TransactionalOutbox.renew": "`list_topics` connects, the fence is `init_transactions`",
