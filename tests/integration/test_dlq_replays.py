@@ -97,7 +97,8 @@ def test_poison_at_every_stage_is_delivered_once_after_its_replay(world: LedgerW
     report = world.await_delivery()
 
     assert (report.exit_code, _dead_lettered(report)) == (0, {}), report.findings
-    rows = {place.name: place.rows + place.left_out for place in report.places}  # history is not sent to the receiver
+    events = [place for place in report.places if place.name != "dead letters"]
+    rows = {place.name: place.rows + place.left_out for place in events}  # history is not sent to the receiver
     assert rows == dict.fromkeys(("postgresql", "raw topic", "enriched", "bigquery", "receiver", "redis"), 8)
     assert world.receiver.stats(thorough=True).differing_events == 0
     where = "SELECT event_id, _dlq, _source, COUNT(*) FROM `{table}` " + f"WHERE event_id = {old} GROUP BY 1, 2, 3"

@@ -146,6 +146,14 @@ def _is_dead(process: psutil.Process) -> bool:
         return True
 
 
+def test_another_broker_on_its_port_is_not_taken_for_kafka_itself(home: Path, kafka_server: KafkaServer) -> None:
+    """Two that are started at the same time choose the same free port, and come to it seconds later."""
+    late = KafkaServer(home / "kafka", kafka_server.port)
+    late.prepare()
+    assert kafka_server._answers()
+    assert not late._answers()
+
+
 def test_a_half_made_data_directory_is_made_again(home: Path) -> None:
     """The process died in the middle of initdb."""
     server = PostgresServer(home / "postgres", free_port(), fsync=False)

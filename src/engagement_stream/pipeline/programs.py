@@ -8,6 +8,8 @@ from engagement_stream.pipeline.build import enabled_stages
 from engagement_stream.pipeline.supervisor import Program
 from engagement_stream.settings import Settings
 
+_OUR_SERVERS = ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "BIGQUERY_REST_ENDPOINT")
+
 
 def stage_programs(settings: Settings, logs: Path, environment: Mapping[str, str]) -> tuple[list[Program], str]:
     """The enabled stages, each with a status port of its own, and the STAGE_ENDPOINTS that names them."""
@@ -29,8 +31,12 @@ def api_program(logs: Path, environment: Mapping[str, str], endpoints: str) -> P
 def verify_program(
     settings: Settings, data_dir: Path, logs: Path, environment: Mapping[str, str]
 ) -> tuple[list[Program], str]:
-    """The ledger's watch unless it is switched off, and its place in STAGE_ENDPOINTS."""
-    if not settings.verify.every_s:
+    """The ledger's watch, and its place in STAGE_ENDPOINTS; only if asked for where a server is not our own.
+
+    Its first round reads the whole table in one snapshot, the whole log and the whole BigQuery table.
+    """
+    ours = all(name in environment for name in _OUR_SERVERS)
+    if not (ours if settings.verify.every_s is None else settings.verify.every_s):
         return [], ""
     port = free_port()
     arguments = ["verify", "--watch", "--data-dir", str(data_dir)]

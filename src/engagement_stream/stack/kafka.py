@@ -159,6 +159,13 @@ class KafkaServer(Server):
             return False
         try:
             admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
-            return bool(admin.list_topics(timeout=2).brokers)  # empty while the broker is still fenced
+            metadata = admin.list_topics(timeout=2)
         except KafkaException:
             return False
+        # No brokers while ours is still fenced. It comes to its port after seconds: another may have taken it by then.
+        return bool(metadata.brokers) and metadata.cluster_id == self._cluster_id()
+
+    def _cluster_id(self) -> str:
+        """As its storage was formatted."""
+        lines = (self.data_dir / "logs" / "meta.properties").read_text().splitlines()
+        return next((line.partition("=")[2] for line in lines if line.startswith("cluster.id=")), "")

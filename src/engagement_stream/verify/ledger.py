@@ -4,11 +4,9 @@ Rows are appended without an index, indexed once by a sort on disk, and compared
 """
 
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,8 +19,8 @@ class Ledger:
     """The tables of `ledger.sql`; gone when it is closed."""
 
     def __init__(self) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="engagement-verify-")
-        self._file = sqlite3.connect(Path(self._directory.name) / "ledger.sqlite", isolation_level=None)
+        # Without a name: SQLite unlinks the file at once, so that nothing is left of a process that is killed.
+        self._file = sqlite3.connect("", isolation_level=None)
         # Nothing here outlives the process: no journal, no sync.
         for pragma in ("journal_mode = off", "synchronous = off", "locking_mode = exclusive", "temp_store = file"):
             self._file.execute(f"pragma {pragma}")
@@ -41,7 +39,6 @@ class Ledger:
     def close(self) -> None:
         """Remove the file."""
         self._file.close()
-        self._directory.cleanup()
 
     def add(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
         """Append rows; what is there already stays as it is. `table` is one of ours."""
