@@ -19,14 +19,14 @@ from engagement_stream.backfill.dates import DayRange
 from engagement_stream.backfill.deliver import Delivery, patiently
 from engagement_stream.backfill.known import Known, known_of_live, known_of_table
 from engagement_stream.backfill.pace import Pace
-from engagement_stream.backfill.plan import Day, Sums, Unit, days, units
+from engagement_stream.backfill.plan import FAST, GENTLE, Day, Sums, Unit, days, units
 from engagement_stream.backfill.present import present
 from engagement_stream.backfill.progress import DayState, Note, Planned, Report, State, Tell
 from engagement_stream.backfill.snapshot import Snapshot, take_snapshot
 from engagement_stream.backfill.source import Reader
 from engagement_stream.backfill.watermark import PATIENCE_S, WatermarkPass, require_no_sink
 from engagement_stream.settings import Settings
-from engagement_stream.sinks.bigquery.client import rest_client
+from engagement_stream.sinks.bigquery.client import rest_client, uses_emulator
 from engagement_stream.sinks.bigquery.errors import translated
 from engagement_stream.sinks.bigquery.exclusive import INSERT, Held, exclusive
 from engagement_stream.sinks.bigquery.insert_missing import Inserted, insert_missing
@@ -74,6 +74,7 @@ class Backfill:
         self._tell, self._stop = tell, stop
         self._token = secrets.token_hex(5)
         self._report = Report()
+        self._cut = GENTLE if uses_emulator(settings.bigquery) and not options.without_live else FAST
 
     def run(self) -> Report:
         """Raises ConfigurationError, Retry, Fatal; what was inserted until then stays."""
@@ -96,7 +97,7 @@ class Backfill:
         with take_snapshot(self._settings.postgres) as snapshot:
             source = snapshot.days(self._wanted)
             found = days(source, present(client, target, self._wanted))
-            todo = units(found)
+            todo = units(found, self._cut.rows_per_insert)
             self._report.days = len(found)
             self._report.complete_before = sum(day.complete for day in found)
             self._tell(Planned(found, sum(unit.rows for unit in todo)))
@@ -164,7 +165,9 @@ class Backfill:
                 lock.check()
                 return insert_missing(target, chain, tables, since, until)
 
-        delivery = Delivery(reader, known, staging, insert, pace, self._report, self._tell, self._stop.is_set)
+        delivery = Delivery(
+            reader, known, staging, insert, pace, self._report, self._tell, self._stop.is_set, self._cut
+        )
         try:
             for unit in todo:
                 if self._stop.is_set():

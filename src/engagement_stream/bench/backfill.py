@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from engagement_stream.backfill.chunks import chunks
 from engagement_stream.backfill.dates import DayRange
-from engagement_stream.backfill.deliver import CHUNK_BYTES, CHUNK_ROWS
+from engagement_stream.backfill.deliver import CHUNK_BYTES
 from engagement_stream.backfill.history import table_history
 from engagement_stream.backfill.memory import give_back_at_once
-from engagement_stream.backfill.plan import ROWS_PER_INSERT
+from engagement_stream.backfill.plan import FAST
 from engagement_stream.backfill.rules import enrich_columns
 from engagement_stream.backfill.run import Backfill, Options
 from engagement_stream.backfill.snapshot import take_snapshot
@@ -129,7 +129,7 @@ def _load(settings: Settings, wanted: DayRange) -> int:
         Reader(settings.postgres, snapshot.name, version=snapshot.version, commit_times=True) as reader,
         closing(rest_client(settings.bigquery)) as client,
     ):
-        chunk = next(chunks(reader.rows(wanted.since, wanted.until), CHUNK_ROWS, CHUNK_BYTES))
+        chunk = next(chunks(reader.rows(wanted.since, wanted.until), FAST.chunk_rows, CHUNK_BYTES))
         rows = enrich_columns(chunk, table_history(snapshot.contents())).rows
         ensure_table(client, settings.bigquery)
         staging = Staging(client, settings.bigquery, "bench")
@@ -137,7 +137,7 @@ def _load(settings: Settings, wanted: DayRange) -> int:
         done = 0
         for _ in range(3):
             tables = []
-            for number in range(ROWS_PER_INSERT // CHUNK_ROWS):
+            for number in range(FAST.rows_per_insert // FAST.chunk_rows):
                 ids = pa.array(range(done, done + rows.num_rows), pa.int64())
                 tables.append(staging.load(number, parquet(rows.set_column(0, "event_id", ids))))
                 done += rows.num_rows
