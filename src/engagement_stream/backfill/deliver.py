@@ -112,11 +112,15 @@ class Delivery:
             file = self._encode(chunk.pop())
         finally:
             self._room.release()
-        name = None if file is None else patiently(lambda: self._staging.load(number, file), self._stopped)
+        name = None if file is None else patiently(lambda: self._load(number, file), self._stopped)
         with self._reporting:
             self._report.read += count
         self._tell(Read(count))
         return name
+
+    def _load(self, number: int, file: io.BytesIO) -> str:
+        with self._pace.job():
+            return self._staging.load(number, file)
 
     def _encode(self, chunk: pa.RecordBatch) -> io.BytesIO | None:
         enriched = self._known.enrich(chunk)

@@ -25,8 +25,17 @@ class Cut:
 FAST = Cut(chunk_rows=125_000, loads=4, rows_per_insert=500_000)
 """A load takes seconds on the real service. DuckDB writes chunks of more than 122,880 rows past its log."""
 GENTLE = Cut(chunk_rows=62_500, loads=1, rows_per_insert=125_000)
-"""For an emulator with live traffic: it does one thing at a time, and live appends wait for it. Their p99
-(1.9 s idle) was 2.8 to 4.9 s with it on a busy machine, 4.8 to 9.8 s with FAST."""
+"""For an emulator with live traffic: it does one thing at a time, and live appends wait for it."""
+_TURN_S = 2.0
+_LOADS_PER_INSERT = 100
+
+
+def at_rate(cut: Cut, rows_per_s: float | None) -> Cut:
+    """Chunks of two seconds at most: with large ones a low rate would be bursts and long pauses."""
+    if rows_per_s is None:
+        return cut
+    rows = max(round(rows_per_s * _TURN_S), cut.rows_per_insert // _LOADS_PER_INSERT)
+    return Cut(min(cut.chunk_rows, rows), cut.loads, cut.rows_per_insert)
 
 
 @dataclass(frozen=True, slots=True)

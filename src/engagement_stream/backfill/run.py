@@ -19,7 +19,7 @@ from engagement_stream.backfill.dates import DayRange
 from engagement_stream.backfill.deliver import Delivery, patiently
 from engagement_stream.backfill.known import Known, known_of_live, known_of_table
 from engagement_stream.backfill.pace import Pace
-from engagement_stream.backfill.plan import FAST, GENTLE, Day, Sums, Unit, days, units
+from engagement_stream.backfill.plan import FAST, GENTLE, Day, Sums, Unit, at_rate, days, units
 from engagement_stream.backfill.present import present
 from engagement_stream.backfill.progress import DayState, Note, Planned, Report, State, Tell
 from engagement_stream.backfill.snapshot import Snapshot, take_snapshot
@@ -74,7 +74,8 @@ class Backfill:
         self._tell, self._stop = tell, stop
         self._token = secrets.token_hex(5)
         self._report = Report()
-        self._cut = GENTLE if uses_emulator(settings.bigquery) and not options.without_live else FAST
+        self._gentle = uses_emulator(settings.bigquery) and not options.without_live
+        self._cut = at_rate(GENTLE if self._gentle else FAST, options.rows_per_s)
 
     def run(self) -> Report:
         """Raises ConfigurationError, Retry, Fatal; what was inserted until then stays."""
@@ -107,6 +108,7 @@ class Backfill:
                 None if self._options.without_live else self._settings.kafka,
                 self._options.rows_per_s,
                 self._stop.is_set,
+                gentle=self._gentle,
             )
             pace.look_idle()
             known = self._known(snapshot, pace)
@@ -162,8 +164,9 @@ class Backfill:
                 assert lock is not None
                 chain = JobChain(client, target, lock.today)
                 chain.settle()
-                lock.check()
-                return insert_missing(target, chain, tables, since, until)
+                with pace.job():
+                    lock.check()
+                    return insert_missing(target, chain, tables, since, until)
 
         delivery = Delivery(
             reader, known, staging, insert, pace, self._report, self._tell, self._stop.is_set, self._cut

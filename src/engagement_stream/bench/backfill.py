@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +20,7 @@ from engagement_stream.backfill.rules import enrich_columns
 from engagement_stream.backfill.run import Backfill, Options
 from engagement_stream.backfill.snapshot import take_snapshot
 from engagement_stream.backfill.source import Reader
+from engagement_stream.bench.latency import SINKS
 from engagement_stream.bench.quantile import added, quantile_s
 from engagement_stream.bench.rig import Rig, StageProcess, stop_process
 from engagement_stream.settings import Settings
@@ -27,11 +28,12 @@ from engagement_stream.sinks.bigquery.client import rest_client
 from engagement_stream.sinks.bigquery.insert_missing import insert_missing
 from engagement_stream.sinks.bigquery.job_chain import JobChain
 from engagement_stream.sinks.bigquery.staging import Staging, parquet
-from engagement_stream.sinks.bigquery.table import ensure_table
+from engagement_stream.sinks.bigquery.table import ensure_table, table_name
 
 DAYS = 10
 _LIMIT_S = 1_800.0
 _WARM_UP_S, _IDLE_S = 10.0, 30.0
+_BESIDE = "backfill_beside_live"
 Tell = Callable[[str], None]
 
 
@@ -57,6 +59,11 @@ class LiveFigure:
     idle_p99_s: float
     beside_p99_s: float
 
+    @property
+    def ratio(self) -> float:
+        """At most 2 is promised."""
+        return self.beside_p99_s / self.idle_p99_s
+
 
 def fill(rig: Rig, rows: int, tell: Tell) -> DayRange:
     """So many events of the last days; the whole range."""
@@ -79,22 +86,19 @@ def measure_parts(rig: Rig, wanted: DayRange, tell: Tell) -> list[BackfillFigure
 
 
 def measure_live(rig: Rig, wanted: DayRange, rate_per_s: float, tell: Tell) -> tuple[BackfillFigure, list[LiveFigure]]:
-    """The whole once more into an empty dataset, while live traffic goes through all stages."""
-    rig.environment |= {"BIGQUERY_DATASET_ID": "backfill_beside_live", "CAPTURE_SNAPSHOT": "never"}
-    names = ("redis", "bigquery")
-    with rig.stages("capture", "enrich", *names) as running:
+    """Live traffic through all stages into an empty dataset; then `engagement backfill` of everything beside it."""
+    rig.environment |= {"BIGQUERY_DATASET_ID": _BESIDE, "CAPTURE_SNAPSHOT": "never"}
+    with rig.stages("capture", "enrich", *SINKS) as running:
         traffic = rig.generate("continuous", "--rate", f"{rate_per_s:g}", "--fixed-content")
         try:
             tell(f"live traffic of {rate_per_s:,.0f} events/s, without a backfill ...")
             time.sleep(_WARM_UP_S)
-            before = _buckets(running, names)
+            before = _buckets(running)
             time.sleep(_IDLE_S)
-            idle = _buckets(running, names)
+            idle = _buckets(running)
             tell("and with one ...")
-            settings = _settings(rig.settings, dataset="backfill_beside_live")
-            figure = _measured("the whole, beside live", lambda: _run(settings, wanted, Options()))
-            time.sleep(1.0)
-            beside = _buckets(running, names)
+            figure = _run_command(rig, wanted)
+            beside = _buckets(running)
         finally:
             stop_process(traffic)
     return figure, [
@@ -103,12 +107,37 @@ def measure_live(rig: Rig, wanted: DayRange, rate_per_s: float, tell: Tell) -> t
             quantile_s(added(before[name], idle[name]), 0.99),
             quantile_s(added(idle[name], beside[name]), 0.99),
         )
-        for name in names
+        for name in SINKS
     ]
 
 
-def _buckets(running: dict[str, StageProcess], names: tuple[str, ...]) -> dict[str, dict[float, float]]:
-    return {name: running[name].latency_buckets() for name in names}
+def _run_command(rig: Rig, wanted: DayRange) -> BackfillFigure:
+    """What a person would run, as a process of its own; the rows are counted where they arrive."""
+    began_s, peak = time.monotonic(), 0
+    process = rig.backfill("--start-date", str(wanted.first), "--end-date", str(wanted.last))
+    usage = psutil.Process(process.pid)
+    try:
+        while process.poll() is None:
+            if time.monotonic() - began_s > _LIMIT_S:
+                raise RuntimeError(f"the backfill did not end within {_LIMIT_S:.0f} s; see its log")
+            with suppress(psutil.Error):
+                peak = max(peak, usage.memory_info().rss)
+            time.sleep(0.05)
+    finally:
+        stop_process(process)
+    seconds = time.monotonic() - began_s
+    if process.returncode != 0:
+        raise RuntimeError("the backfill failed; see its log")
+    target = _settings(rig.settings, dataset=_BESIDE).bigquery
+    with closing(rest_client(target)) as client:
+        counted = client.query(
+            f"SELECT COUNT(*) FROM `{table_name(target)}` WHERE _source = 'backfill'"  # noqa: S608 - ours
+        ).result()
+    return BackfillFigure("the whole, beside live", next(iter(counted))[0], seconds, peak / 1e6)
+
+
+def _buckets(running: dict[str, StageProcess]) -> dict[str, dict[float, float]]:
+    return {name: running[name].latency_buckets() for name in SINKS}
 
 
 def _read(settings: Settings, wanted: DayRange) -> int:
@@ -147,11 +176,8 @@ def _load(settings: Settings, wanted: DayRange) -> int:
 
 
 def _whole(settings: Settings, wanted: DayRange) -> int:
-    return _run(_settings(settings, dataset="backfill_whole"), wanted, Options(without_live=True))
-
-
-def _run(settings: Settings, wanted: DayRange, options: Options) -> int:
-    return Backfill(settings, wanted, options, lambda _event: None, threading.Event()).run().inserted
+    settings = _settings(settings, dataset="backfill_whole")
+    return Backfill(settings, wanted, Options(without_live=True), lambda _event: None, threading.Event()).run().inserted
 
 
 def _settings(settings: Settings, *, dataset: str) -> Settings:

@@ -128,6 +128,10 @@ class Rig:
         """The traffic generator as a process."""
         return run_engagement(["generate", *arguments], self.environment, self._directory / "generator.log")
 
+    def backfill(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """`engagement backfill` as a process."""
+        return run_engagement(["backfill", *arguments], self.environment, self._directory / "backfill.log")
+
     def server_pid(self, name: str) -> int:
         """Process id of a server, `kafka` for one."""
         pid = self._world.parts[name].pid
