@@ -24,7 +24,9 @@ class Cut:
 
 FAST = Cut(chunk_rows=125_000, loads=4, rows_per_insert=500_000)
 """A load takes seconds on the real service. DuckDB writes chunks of more than 122,880 rows past its log."""
-GENTLE = Cut(chunk_rows=62_500, loads=1, rows_per_insert=125_000)
+FAST_HERE = Cut(chunk_rows=125_000, loads=2, rows_per_insert=500_000)
+"""For an emulator without live traffic: one loads while the other is made, and more would only take memory."""
+GENTLE = Cut(chunk_rows=62_500, loads=1, rows_per_insert=62_500)
 """For an emulator with live traffic: it does one thing at a time, and live appends wait for it."""
 _TURN_S = 2.0
 _LOADS_PER_INSERT = 100

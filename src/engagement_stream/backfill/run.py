@@ -19,7 +19,7 @@ from engagement_stream.backfill.dates import DayRange
 from engagement_stream.backfill.deliver import Delivery, patiently
 from engagement_stream.backfill.known import Known, known_of_live, known_of_table
 from engagement_stream.backfill.pace import Pace
-from engagement_stream.backfill.plan import FAST, GENTLE, Day, Sums, Unit, at_rate, days, units
+from engagement_stream.backfill.plan import FAST, FAST_HERE, GENTLE, Day, Sums, Unit, at_rate, days, units
 from engagement_stream.backfill.present import present
 from engagement_stream.backfill.progress import DayState, Note, Planned, Report, State, Tell
 from engagement_stream.backfill.snapshot import Snapshot, take_snapshot
@@ -74,8 +74,10 @@ class Backfill:
         self._tell, self._stop = tell, stop
         self._token = secrets.token_hex(5)
         self._report = Report()
-        self._gentle = uses_emulator(settings.bigquery) and not options.without_live
-        self._cut = at_rate(GENTLE if self._gentle else FAST, options.rows_per_s)
+        emulator = uses_emulator(settings.bigquery)
+        self._gentle = emulator and not options.without_live
+        cut = GENTLE if self._gentle else FAST_HERE if emulator else FAST
+        self._cut = at_rate(cut, options.rows_per_s)
 
     def run(self) -> Report:
         """Raises ConfigurationError, Retry, Fatal; what was inserted until then stays."""

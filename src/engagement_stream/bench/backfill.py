@@ -39,16 +39,33 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class BackfillFigure:
-    """One part of the way alone, or the whole. `peak_mb`: resident memory of this process at most."""
+    """One part of the way alone, or the whole. `peak_mb`: resident memory of the reading process at most."""
 
     what: str
     rows: int
     seconds: float
     peak_mb: float
+    cpu_s: dict[str, float]
+    """CPU time of the reading process, of PostgreSQL and of the emulator."""
 
     @property
     def rows_per_s(self) -> float:
         return self.rows / self.seconds
+
+    def cpu_us_per_row(self) -> dict[str, float]:
+        """Who works how long for a row."""
+        return {name: seconds * 1e6 / max(self.rows, 1) for name, seconds in self.cpu_s.items()}
+
+
+def limit(figures: list[BackfillFigure]) -> str:
+    """One sentence: which part alone is the slowest, and how near the whole comes to it."""
+    *parts, whole = figures
+    slowest = min(parts, key=lambda part: part.rows_per_s)
+    busy = sum(whole.cpu_s.values()) / whole.seconds
+    return (
+        f"the limit: {slowest.what} ({slowest.rows_per_s:,.0f} rows/s); the whole reaches "
+        f"{whole.rows_per_s / slowest.rows_per_s:.0%} of it and keeps {busy:.1f} cores busy"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +98,7 @@ def measure_parts(rig: Rig, wanted: DayRange, tell: Tell) -> list[BackfillFigure
     found = []
     for what, work in (("reader alone", _read), ("emulator alone", _load), ("the whole", _whole)):
         tell(f"measuring {what} ...")
-        found.append(_measured(what, lambda work=work: work(rig.settings, wanted)))  # type: ignore[misc]  # bound now
+        found.append(_measured(rig, what, lambda work=work: work(rig.settings, wanted)))  # type: ignore[misc]  # bound now
     return found
 
 
@@ -113,7 +130,8 @@ def measure_live(rig: Rig, wanted: DayRange, rate_per_s: float, tell: Tell) -> t
 
 def _run_command(rig: Rig, wanted: DayRange) -> BackfillFigure:
     """What a person would run, as a process of its own; the rows are counted where they arrive."""
-    began_s, peak = time.monotonic(), 0
+    began_s, peak, servers = time.monotonic(), 0, rig.servers_cpu_s()
+    cpu_s = dict.fromkeys(("ours", "postgres", "emulator"), 0.0)
     process = rig.backfill("--start-date", str(wanted.first), "--end-date", str(wanted.last))
     usage = psutil.Process(process.pid)
     try:
@@ -122,10 +140,12 @@ def _run_command(rig: Rig, wanted: DayRange) -> BackfillFigure:
                 raise RuntimeError(f"the backfill did not end within {_LIMIT_S:.0f} s; see its log")
             with suppress(psutil.Error):
                 peak = max(peak, usage.memory_info().rss)
+                cpu_s["ours"] = sum(usage.cpu_times()[:2])
             time.sleep(0.05)
     finally:
         stop_process(process)
     seconds = time.monotonic() - began_s
+    cpu_s |= {name: spent - servers[name] for name, spent in rig.servers_cpu_s().items() if name in cpu_s}
     if process.returncode != 0:
         raise RuntimeError("the backfill failed; see its log")
     target = _settings(rig.settings, dataset=_BESIDE).bigquery
@@ -133,7 +153,7 @@ def _run_command(rig: Rig, wanted: DayRange) -> BackfillFigure:
         counted = client.query(
             f"SELECT COUNT(*) FROM `{table_name(target)}` WHERE _source = 'backfill'"  # noqa: S608 - ours
         ).result()
-    return BackfillFigure("the whole, beside live", next(iter(counted))[0], seconds, peak / 1e6)
+    return BackfillFigure("the whole, beside live", next(iter(counted))[0], seconds, peak / 1e6, cpu_s)
 
 
 def _buckets(running: dict[str, StageProcess]) -> dict[str, dict[float, float]]:
@@ -192,7 +212,12 @@ def _settings(settings: Settings, *, dataset: str) -> Settings:
     )
 
 
-def _measured(what: str, work: Callable[[], int]) -> BackfillFigure:
+def _cpu_s(rig: Rig, reading: psutil.Process) -> dict[str, float]:
+    times, servers = reading.cpu_times(), rig.servers_cpu_s()
+    return {"ours": times.user + times.system, **{name: servers[name] for name in ("postgres", "emulator")}}
+
+
+def _measured(rig: Rig, what: str, work: Callable[[], int]) -> BackfillFigure:
     over, peak = threading.Event(), 0
 
     def watch() -> None:
@@ -203,10 +228,11 @@ def _measured(what: str, work: Callable[[], int]) -> BackfillFigure:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    began_s = time.monotonic()
+    began_s, before = time.monotonic(), _cpu_s(rig, psutil.Process())
     try:
         rows = work()
-        return BackfillFigure(what, rows, time.monotonic() - began_s, peak / 1e6)
+        seconds, after = time.monotonic() - began_s, _cpu_s(rig, psutil.Process())
+        return BackfillFigure(what, rows, seconds, peak / 1e6, {name: after[name] - before[name] for name in after})
     finally:
         over.set()
         watcher.join()
