@@ -137,7 +137,9 @@ class Backfill:
         """What to join with; None when a person stopped us while we waited."""
         kafka, postgres = self._settings.kafka, self._settings.postgres
         if self._options.without_live:
-            require_no_sink(kafka, postgres)
+            patiently(
+                lambda: require_no_sink(kafka, postgres), self._stop.is_set
+            )  # a new Kafka: its groups take a while
             return known_of_table(snapshot)
         tell = lambda text: self._tell(Note(text))  # noqa: E731 - one line of it
 
