@@ -81,5 +81,6 @@ QUESTIONS: Final = {
     "backfill/source.py::Reader._execute": "a read-only transaction of our own session",
     "backfill/source.py::Reader._read": "reads only",
     "backfill/present.py::present": "reads only",
+    "backfill/rest_preview.py::_settled": "reads only",
 }
 """Places (file::function) of foreign calls that need no crash points of their own, and why."""
