@@ -51,7 +51,7 @@ FOREIGN: Final = frozenset(
 """Methods that reach another process, by name or by receiver and name. Polling is none: it decides nothing."""
 
 QUESTIONS: Final = {
-    "broker/consumer.py::sits_elsewhere": "asked when already fenced; chooses between ending and joining again",
+    "broker/membership.py::_members": "asked without partitions or positions; ends, joins or asks again",
     "broker/topics.py::ensure_topics": "asked at every start; what is missing is made by `_create`",
     "broker/topics.py::_create": "looks until the new topics are visible",
     "broker/transaction.py::TransactionalOutbox.renew": "`list_topics` connects, the fence is `init_transactions`",
@@ -81,5 +81,6 @@ QUESTIONS: Final = {
     "backfill/source.py::Reader._execute": "a read-only transaction of our own session",
     "backfill/source.py::Reader._read": "reads only",
     "backfill/present.py::present": "reads only",
+    "backfill/rest_preview.py::_settled": "reads only",
 }
 """Places (file::function) of foreign calls that need no crash points of their own, and why."""

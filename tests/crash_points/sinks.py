@@ -10,7 +10,7 @@ _TAKEOVER = "sinks/bigquery/takeover.py::Takeover"
 
 STEPS: Final = (
     Step(
-        "sinks/road.py::KafkaRoad.committed",
+        "sinks/road.py::KafkaRoad._look_up",
         "_consumer.committed",
         "road.before_committed",
         "road.after_committed",

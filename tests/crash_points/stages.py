@@ -211,7 +211,7 @@ STEPS: Final = (
         "enrich.before_positions",
         "enrich.after_positions",
         "The committed offsets, after any pending transaction of a former worker has ended.",
-        ("enrich/start.py::start_positions", "enrich/start.py::_begins_at", "enrich/start.py::_write_down"),
+        ("enrich/start.py::_committed", "enrich/start.py::_begins_at", "enrich/start.py::_write_down"),
     ),
     Step(
         "enrich/stage.py::EnrichStage._catalog_covers",

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from engagement_stream.backfill.known import DEAD_LETTERED
+from engagement_stream.backfill.plan import GENTLE, at_rate
 from engagement_stream.backfill.progress import Event, Planned, Read
 from engagement_stream.backfill.run import preview
+from engagement_stream.dlq.letter import Filter
 from engagement_stream.errors import ConfigurationError, Retry
 from engagement_stream.stack.bigquery import BigQueryServer
 from engagement_stream.stack.kafka import KafkaServer
 from engagement_stream.stack.postgres import PostgresServer
 from tests.fixtures.backfill_world import STAGES, BackfillWorld, backfill_world, notes
 from tests.fixtures.bigquery import query
+from tests.fixtures.dead_letters import damage_content, mend_content, operating
 from tests.fixtures.waiting import wait_until
 
 _OLD = "event_id <= 3000"
@@ -174,6 +178,42 @@ def test_what_live_would_refuse_is_left_out_and_told(world: BackfillWorld) -> No
     assert sorted(i for ids in report.left_out.values() for i in ids) == sorted(row[0] for row in rows)  # type: ignore[type-var]
     assert not report.unexplained
     world.bigquery_is_right()
+
+
+def test_what_enrich_has_dead_lettered_is_left_to_its_replay(world: BackfillWorld) -> None:
+    """Though it could be enriched by now; the replay brings it, and no backfill after that a second one."""
+    content = "00000000-0000-4000-8000-000000000077"
+    world.sql("insert into content values (%s, 'late', 'late', 'video', 60, '2025-07-01T00:00:00Z')", content)
+    damage_content(world, content)
+    ((found,),) = world.sql(
+        "insert into engagement_events (content_id, event_ts) values (%s, now()) returning id", content
+    )
+    with operating(world.settings.kafka) as operator:
+        operator.await_letter("enrich")
+        mend_content(world, content)
+        report = world.run()
+        assert report.left_out[DEAD_LETTERED] == [found]
+        assert not report.unexplained
+        assert not _rows_of(world, found)
+        assert operator.handling.replay(Filter(stage="enrich"), "me").done == 1
+    wait_until(lambda: _rows_of(world, found), 60, "the replay arrives")
+    assert world.run().left_out.get(DEAD_LETTERED, [found]) == [found]
+    assert _rows_of(world, found) == [(found,)]
+    world.bigquery_is_right()
+
+
+def _rows_of(world: BackfillWorld, event_id: object) -> list[tuple[object, ...]]:
+    return query(world.settings.bigquery, f"SELECT event_id FROM `{{table}}` WHERE event_id = {event_id} AND NOT _dlq")
+
+
+def test_the_rate_limit_is_held(world: BackfillWorld) -> None:
+    """At no time are more rows read than it allows, but for one chunk."""
+    lost = world.lose(f"{_OLD} AND MOD(event_id, 4) = 0")
+    rate_per_s = 600.0
+    report = world.run(rows_per_s=rate_per_s)
+    assert report.inserted == lost
+    assert report.read > 2 * at_rate(GENTLE, rate_per_s).chunk_rows
+    assert report.read <= report.seconds * rate_per_s + at_rate(GENTLE, rate_per_s).chunk_rows
 
 
 def test_a_dry_run_counts_and_changes_nothing(world: BackfillWorld) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engagement_stream.backfill.lane_progress import LaneProgress, LaneState
+from engagement_stream.backfill.rest_preview import preview_rest
 from engagement_stream.errors import Fatal
 from engagement_stream.stack.bigquery import BigQueryServer
 from engagement_stream.stack.kafka import KafkaServer
@@ -38,13 +39,37 @@ def test_it_arrives_in_order_whatever_kills_it(world: BackfillWorld) -> None:
         process = world.start_backfill(crash_at, "--targets", "http", "--without-live")
         output, _ = process.communicate(timeout=120)
         assert process.returncode == -9, (crash_at, output)
+    left = preview_rest(world.settings, world.days)
+    assert left.after is not None
     report = world.run_rest(without_live=True)
     stats = world.receiver.stats(thorough=True)
     assert stats.events == 450
     assert stats.differing_events == stats.differing_requests == 0
-    assert 0 < report.inserted < 450
+    assert 0 < report.inserted == sum(day.missing for day in left.days) < 450
     ids = [int(event.id) for event in world.receiver.events()]
     assert ids == sorted(ids)
+
+
+def test_a_dry_run_tells_of_the_rest_system_and_changes_nothing(world: BackfillWorld) -> None:
+    """How many events would be sent, how large; BigQuery is not looked at."""
+    before = world.receiver.stats(thorough=True)
+    process = world.start_backfill("", "--targets", "http", "--dry-run")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "450 events (about 0." in output
+    assert "would be sent to the REST system" in output
+    assert "BigQuery" not in output
+    assert world.receiver.stats(thorough=True) == before
+    assert preview_rest(world.settings, world.days).event_bytes > 300
+
+
+def test_the_rate_limit_holds_for_the_rest_system_too(world: BackfillWorld) -> None:
+    """At no time is more sent than it allows, but for one batch."""
+    rate_per_s, batch = 200.0, world.settings.http.batch_size
+    report = world.run_rest(without_live=True, rows_per_s=rate_per_s)
+    assert report.inserted == 450
+    assert report.inserted <= report.seconds * rate_per_s + batch
+    assert report.rested_s > 0
 
 
 def test_a_second_run_sends_the_same_bytes_again(world: BackfillWorld) -> None:

@@ -1,6 +1,7 @@
 """What a backfill decides before it touches anything: dates, days, chunks, whose turn it is."""
 
 import re
+import time
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
@@ -8,8 +9,8 @@ import pytest
 
 from engagement_stream.backfill.chunks import chunks
 from engagement_stream.backfill.dates import day_range
-from engagement_stream.backfill.pace import LagClock
-from engagement_stream.backfill.plan import Day, Sums, Unit, days, units
+from engagement_stream.backfill.pace import LagClock, Pace
+from engagement_stream.backfill.plan import FAST, GENTLE, Cut, Day, Sums, Unit, at_rate, days, units
 from engagement_stream.errors import ConfigurationError
 
 TODAY = date(2025, 8, 15)
@@ -88,3 +89,38 @@ def test_lag_is_the_age_of_the_oldest_record_not_come_past() -> None:
     assert clock.lag_s(13.0, {0: 12, 1: 8}, {0: 9, 1: 7}) == 1.0
     assert clock.lag_s(14.0, {0: 12, 1: 8}, {0: 12, 1: 8}) == 0.0
     assert clock.lag_s(15.0, {0: 13}, {0: None}) == 0.0
+
+
+def test_a_rate_limit_is_held_and_not_by_bursts() -> None:
+    """Whoever takes turns never has more rows than the limit allows by then, but for the first turn's."""
+    pace = Pace(None, 10_000.0, lambda: False)
+    began_s = time.monotonic()
+    for turn in range(6):
+        pace.turn(1_000)
+        assert turn * 1_000 <= (time.monotonic() - began_s) * 10_000 + 1
+    assert pace.rested_s > 0.4
+
+
+def test_a_rate_limit_makes_chunks_small() -> None:
+    """Two seconds' worth; but not so small that a statement reads hundreds of tables."""
+    assert at_rate(FAST, None) == FAST
+    assert at_rate(GENTLE, 20_000.0) == Cut(40_000, GENTLE.loads, GENTLE.rows_per_insert)
+    assert at_rate(GENTLE, 1e9) == GENTLE
+    assert at_rate(GENTLE, 1.0).chunk_rows == GENTLE.rows_per_insert // 100
+
+
+def test_after_a_gentle_job_the_target_has_as_long_a_rest() -> None:
+    """Live appends that have waited for it come first; who is not gentle goes on at once."""
+    pace = Pace(None, None, lambda: False, gentle=True)
+    with pace.job():
+        began_s = time.monotonic()
+        time.sleep(0.2)
+        took_s = time.monotonic() - began_s
+    ended_s = time.monotonic()
+    with pace.job():
+        assert time.monotonic() - ended_s >= 0.9 * took_s
+    hasty = Pace(None, None, lambda: False)
+    for _ in range(2):
+        with hasty.job():
+            pass
+    assert hasty.rested_s == 0.0

@@ -98,6 +98,12 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
             assert anchor in {slug(heading) for heading in headings}, link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_names_a_place_of_one_machine(page: Path) -> None:
+    """Neither somebody's folder nor a drive."""
+    assert not re.findall(r"(?<![\w.~-])/(?:work|root|home|tmp|Users|mnt)/\S*|\b[A-Z]:\\\\", page.read_text())
+
+
 def test_the_index_leads_to_every_page() -> None:
     """Decisions are reached by their folder."""
     links = set(re.findall(r"\]\(([^)]+)\)", (DOCS / "README.md").read_text()))

@@ -20,7 +20,7 @@ from engagement_stream.backfill.chunks import chunks
 from engagement_stream.backfill.known import Known
 from engagement_stream.backfill.pace import Pace
 from engagement_stream.backfill.payloads import settle_payloads
-from engagement_stream.backfill.plan import Unit
+from engagement_stream.backfill.plan import Cut, Unit
 from engagement_stream.backfill.progress import Read, Report, Tell
 from engagement_stream.backfill.source import Reader
 from engagement_stream.backoff import Backoff
@@ -29,11 +29,7 @@ from engagement_stream.errors import Reopen, Retry
 from engagement_stream.sinks.bigquery.insert_missing import Inserted
 from engagement_stream.sinks.bigquery.staging import Staging, parquet
 
-CHUNK_ROWS = 125_000
-"""More than 122,880: DuckDB, under the emulator, writes groups of so many rows past its log."""
 CHUNK_BYTES = 32 << 20
-_STAGERS = 4
-"""Most of them wait for a load to end, which takes seconds on the real service."""
 _IN_MEMORY = 3
 """Chunks that are not yet Parquet, a fifth of their size."""
 _GROUPS_AHEAD = 2
@@ -57,11 +53,13 @@ class Delivery:
         report: Report,
         tell: Tell,
         stopped: Callable[[], bool],
+        cut: Cut,
     ) -> None:
+        self._cut = cut
         self._reader, self._known, self._staging, self._insert = reader, known, staging, insert
         self._pace, self._report, self._tell, self._stopped = pace, report, tell, stopped
         self._room = BoundedSemaphore(_IN_MEMORY)
-        self._stagers = ThreadPoolExecutor(_STAGERS, thread_name_prefix="stage")
+        self._stagers = ThreadPoolExecutor(cut.loads, thread_name_prefix="stage")
         self._inserter = ThreadPoolExecutor(1, thread_name_prefix="insert")
         self._groups: list[Future[None]] = []
         self._number = 0
@@ -102,7 +100,7 @@ class Delivery:
         self._inserter.shutdown(cancel_futures=True)
 
     def _chunks(self, since: datetime, until: datetime) -> Iterator[pa.RecordBatch]:
-        for chunk in chunks(self._reader.rows(since, until), CHUNK_ROWS, CHUNK_BYTES):
+        for chunk in chunks(self._reader.rows(since, until), self._cut.chunk_rows, CHUNK_BYTES):
             self._pace.turn(chunk.num_rows)
             if self._stopped():
                 return
@@ -114,11 +112,15 @@ class Delivery:
             file = self._encode(chunk.pop())
         finally:
             self._room.release()
-        name = None if file is None else patiently(lambda: self._staging.load(number, file), self._stopped)
+        name = None if file is None else patiently(lambda: self._load(number, file), self._stopped)
         with self._reporting:
             self._report.read += count
         self._tell(Read(count))
         return name
+
+    def _load(self, number: int, file: io.BytesIO) -> str:
+        with self._pace.job():
+            return self._staging.load(number, file)
 
     def _encode(self, chunk: pa.RecordBatch) -> io.BytesIO | None:
         enriched = self._known.enrich(chunk)

@@ -9,6 +9,7 @@ SELECT (event_ts AT TIME ZONE 'utc')::date AS day, count(*) AS rows, sum(mod(id,
        sum(mod(mod(id, 2147483647) * mod(id, 2147483647), 2147483647)) AS squares, bit_xor(id) AS exclusive_or
   FROM engagement_events
  WHERE event_ts >= %(since)s AND event_ts < %(until)s
+   AND (%(after_id)s::bigint IS NULL OR id > %(after_id)s)
  GROUP BY 1
 
 -- name: row_bytes

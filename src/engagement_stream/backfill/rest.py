@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from engagement_stream.backfill.lane_progress import LaneProgress, LaneState
+from engagement_stream.backfill.pace import Pace
 from engagement_stream.backfill.progress import Read, Report, Tell
 from engagement_stream.backoff import Backoff
 from engagement_stream.crashpoint import crash_point
@@ -28,6 +29,11 @@ Outgoing = tuple[bytes, HttpEvent]
 """The event's data, and what its envelope tells."""
 
 
+def lane_key(url: str, range_name: str) -> str:
+    """What the progress lies under."""
+    return f"http/{range_name}/{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+
+
 class RestLane:
     """`topic` stands in each event's `source`, as it does for live ones; `range_name` in the batches' keys."""
 
@@ -39,6 +45,7 @@ class RestLane:
         report: Report,
         tell: Tell,
         stopped: Callable[[], bool],
+        pace: Pace,
         *,
         patience_s: float = _PATIENCE_S,
     ) -> None:
@@ -51,8 +58,8 @@ class RestLane:
         self._batch_size = settings.batch_size
         self._topic, self._name = topic, f"backfill-{range_name}"
         self._report, self._tell, self._stopped, self._patience_s = report, tell, stopped, patience_s
-        self.key = f"http/{range_name}/{hashlib.sha256(url.encode()).hexdigest()[:12]}"
-        """What the progress lies under."""
+        self._pace = pace
+        self.key = lane_key(url, range_name)
 
     def send(self, events: Iterator[Outgoing], progress: LaneProgress, state: LaneState) -> None:
         """Deliver `events`, which follow `state.after` in the order of their ids. Raises Retry, Fatal."""
@@ -72,6 +79,7 @@ class RestLane:
                 count = batch_length([len(d) + ENVELOPE_BYTES for d, _ in waiting], self._batch_size, _MAX_BODY_BYTES)
                 through = waiting[count - 1][1].event_id
             batch = [event for event in waiting if event[1].event_id <= through]
+            self._pace.turn(len(batch))
             if batch and (settled := self._deliver(batch, progress, state.after)) is not None:
                 state = LaneState(after=settled)
             elif batch:

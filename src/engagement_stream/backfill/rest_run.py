@@ -10,6 +10,7 @@ import pyarrow as pa
 from engagement_stream.backfill.dates import DayRange
 from engagement_stream.backfill.known import Known, known_of_live, known_of_table
 from engagement_stream.backfill.lane_progress import LaneProgress
+from engagement_stream.backfill.pace import Pace
 from engagement_stream.backfill.payloads import settle_payloads
 from engagement_stream.backfill.plan import Day, Sums
 from engagement_stream.backfill.progress import Note, Planned, Report, Tell
@@ -33,9 +34,8 @@ def backfill_rest(settings: Settings, wanted: DayRange, options: Options, tell: 
     """Raises ConfigurationError, Retry, Fatal; run again with the same days it goes on with the batch under way."""
     began_s = time.monotonic()
     report = Report()
-    lane = RestLane(
-        settings.http, settings.kafka.enriched_topic, f"{wanted.first}-{wanted.last}", report, tell, stop.is_set
-    )
+    pace = Pace(None if options.without_live else settings.kafka, options.rows_per_s, stop.is_set, sink="http")
+    lane = RestLane(settings.http, settings.kafka.enriched_topic, range_name(wanted), report, tell, stop.is_set, pace)
     waiting = lambda holder: tell(Note(f"waiting: {holder} is at it"))  # noqa: E731 - one line of it
     try:
         who = f"backfill of {wanted} to http"
@@ -44,9 +44,15 @@ def backfill_rest(settings: Settings, wanted: DayRange, options: Options, tell: 
                 _run(settings, wanted, options, lane, report, tell, stop)
     finally:
         lane.close()
+    report.rested_s = pace.rested_s
     report.stopped = stop.is_set()
     report.seconds = time.monotonic() - began_s
     return report
+
+
+def range_name(wanted: DayRange) -> str:
+    """A lane's own name for these days."""
+    return f"{wanted.first}-{wanted.last}"
 
 
 def _run(
@@ -75,7 +81,7 @@ def _run(
             settings.postgres, snapshot.name, version=snapshot.version, commit_times=snapshot.commit_times
         ) as reader:
             batches = reader.ordered_rows(wanted.since, wanted.until, state.after)
-            lane.send(_outgoing(batches, known, report), progress, state)
+            lane.send(outgoing(batches, known, report), progress, state)
 
 
 def _known(settings: Settings, snapshot: Snapshot, options: Options, tell: Tell, stop: threading.Event) -> Known | None:
@@ -94,7 +100,8 @@ def _known(settings: Settings, snapshot: Snapshot, options: Options, tell: Tell,
     return known_of_live(settings.kafka) if mark.run() else None
 
 
-def _outgoing(batches: Iterator[pa.RecordBatch], known: Known, report: Report) -> Iterator[Outgoing]:
+def outgoing(batches: Iterator[pa.RecordBatch], known: Known, report: Report) -> Iterator[Outgoing]:
+    """The events as they are sent; `report` learns what is left out."""
     for batch in batches:
         enriched = known.enrich(batch)
         rows, unstorable = settle_payloads(enriched.rows, json_type=False)

@@ -19,14 +19,14 @@ from engagement_stream.backfill.dates import DayRange
 from engagement_stream.backfill.deliver import Delivery, patiently
 from engagement_stream.backfill.known import Known, known_of_live, known_of_table
 from engagement_stream.backfill.pace import Pace
-from engagement_stream.backfill.plan import Day, Sums, Unit, days, units
+from engagement_stream.backfill.plan import FAST, FAST_HERE, GENTLE, Day, Sums, Unit, at_rate, days, units
 from engagement_stream.backfill.present import present
 from engagement_stream.backfill.progress import DayState, Note, Planned, Report, State, Tell
 from engagement_stream.backfill.snapshot import Snapshot, take_snapshot
 from engagement_stream.backfill.source import Reader
 from engagement_stream.backfill.watermark import PATIENCE_S, WatermarkPass, require_no_sink
 from engagement_stream.settings import Settings
-from engagement_stream.sinks.bigquery.client import rest_client
+from engagement_stream.sinks.bigquery.client import rest_client, uses_emulator
 from engagement_stream.sinks.bigquery.errors import translated
 from engagement_stream.sinks.bigquery.exclusive import INSERT, Held, exclusive
 from engagement_stream.sinks.bigquery.insert_missing import Inserted, insert_missing
@@ -74,6 +74,10 @@ class Backfill:
         self._tell, self._stop = tell, stop
         self._token = secrets.token_hex(5)
         self._report = Report()
+        emulator = uses_emulator(settings.bigquery)
+        self._gentle = emulator and not options.without_live
+        cut = GENTLE if self._gentle else FAST_HERE if emulator else FAST
+        self._cut = at_rate(cut, options.rows_per_s)
 
     def run(self) -> Report:
         """Raises ConfigurationError, Retry, Fatal; what was inserted until then stays."""
@@ -96,7 +100,7 @@ class Backfill:
         with take_snapshot(self._settings.postgres) as snapshot:
             source = snapshot.days(self._wanted)
             found = days(source, present(client, target, self._wanted))
-            todo = units(found)
+            todo = units(found, self._cut.rows_per_insert)
             self._report.days = len(found)
             self._report.complete_before = sum(day.complete for day in found)
             self._tell(Planned(found, sum(unit.rows for unit in todo)))
@@ -106,6 +110,7 @@ class Backfill:
                 None if self._options.without_live else self._settings.kafka,
                 self._options.rows_per_s,
                 self._stop.is_set,
+                gentle=self._gentle,
             )
             pace.look_idle()
             known = self._known(snapshot, pace)
@@ -132,7 +137,9 @@ class Backfill:
         """What to join with; None when a person stopped us while we waited."""
         kafka, postgres = self._settings.kafka, self._settings.postgres
         if self._options.without_live:
-            require_no_sink(kafka, postgres)
+            patiently(
+                lambda: require_no_sink(kafka, postgres), self._stop.is_set
+            )  # a new Kafka: its groups take a while
             return known_of_table(snapshot)
         tell = lambda text: self._tell(Note(text))  # noqa: E731 - one line of it
 
@@ -161,10 +168,13 @@ class Backfill:
                 assert lock is not None
                 chain = JobChain(client, target, lock.today)
                 chain.settle()
-                lock.check()
-                return insert_missing(target, chain, tables, since, until)
+                with pace.job():
+                    lock.check()
+                    return insert_missing(target, chain, tables, since, until)
 
-        delivery = Delivery(reader, known, staging, insert, pace, self._report, self._tell, self._stop.is_set)
+        delivery = Delivery(
+            reader, known, staging, insert, pace, self._report, self._tell, self._stop.is_set, self._cut
+        )
         try:
             for unit in todo:
                 if self._stop.is_set():

@@ -40,9 +40,9 @@ class Snapshot:
         """The server's, as 180001."""
         return self.connection.info.server_version
 
-    def days(self, wanted: DayRange) -> dict[date, Sums]:
-        """Day -> sums over its events."""
-        rows = self._rows("days", {"since": wanted.since, "until": wanted.until})
+    def days(self, wanted: DayRange, after_id: int | None = None) -> dict[date, Sums]:
+        """Day -> sums over its events, or over those behind `after_id` only."""
+        rows = self._rows("days", {"since": wanted.since, "until": wanted.until, "after_id": after_id})
         return {
             row["day"]: Sums(row["rows"], int(row["ids"]), int(row["squares"]), row["exclusive_or"]) for row in rows
         }

@@ -65,10 +65,12 @@ class Reader:
         """Events of [since, until) in batches of some 8 MB, each as COLUMNS. Raises Retry."""
         return self._read(since, until, "")
 
-    def ordered_rows(self, since: datetime, until: datetime, after_id: int | None) -> Iterator[pa.RecordBatch]:
-        """The same in the order of their ids, those behind `after_id` only."""
+    def ordered_rows(
+        self, since: datetime, until: datetime, after_id: int | None, limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The same in the order of their ids, those behind `after_id` only, `limit` at most."""
         behind = "" if after_id is None else f" AND id > {after_id}"
-        return self._read(since, until, f"{behind} ORDER BY id")
+        return self._read(since, until, f"{behind} ORDER BY id" + ("" if limit is None else f" LIMIT {limit}"))
 
     def _read(self, since: datetime, until: datetime, rest: str) -> Iterator[pa.RecordBatch]:
         query = QUERIES["read"].format(commit_ts=self._commit_ts, since=since.isoformat(), until=until.isoformat())

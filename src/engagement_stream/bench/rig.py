@@ -128,6 +128,10 @@ class Rig:
         """The traffic generator as a process."""
         return run_engagement(["generate", *arguments], self.environment, self._directory / "generator.log")
 
+    def backfill(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """`engagement backfill` as a process."""
+        return run_engagement(["backfill", *arguments], self.environment, self._directory / "backfill.log")
+
     def server_pid(self, name: str) -> int:
         """Process id of a server, `kafka` for one."""
         pid = self._world.parts[name].pid
@@ -135,12 +139,12 @@ class Rig:
         return pid
 
     def servers_cpu_s(self) -> dict[str, float]:
-        """CPU time of each server so far, its child processes included; BigQuery's stands as `emulator`."""
+        """CPU time of each server so far, with its child processes, ended ones too; BigQuery's stands as `emulator`."""
         found = {}
         for part in self._world.parts.values():
             family = [psutil.Process(part.pid), *psutil.Process(part.pid).children(recursive=True)] if part.pid else []
             name = "emulator" if part.name == "bigquery" else part.name  # the stage has the other name
-            found[name] = sum(p.cpu_times().user + p.cpu_times().system for p in family)
+            found[name] = sum(sum(member.cpu_times()[:4]) for member in family)  # own, and of children that ended
         return found
 
 

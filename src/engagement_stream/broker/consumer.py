@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from engagement_stream.broker.topics import high_watermarks
 from engagement_stream.errors import EngagementError, Fatal, Fenced, Retry
@@ -67,20 +66,6 @@ def raise_unless_transient(error: KafkaError, topic: str) -> None:
         raise Fenced(f"another process has joined the group in our place ({error.str()})")
     if fatal:
         raise EngagementError(f"{topic}: this consumer can no longer be used: {error.str()}")
-
-
-def sits_elsewhere(kafka: KafkaSettings, group: str, instance: str, client_id: str) -> bool:
-    """Whether a client other than `client_id` holds the static membership `instance` of the group.
-
-    After an outage a member can be fenced by its own repeated JoinGroup request, whose first answer was lost.
-    Raises Retry.
-    """
-    admin = AdminClient({**kafka.client_config()})
-    try:
-        described = admin.describe_consumer_groups([group], request_timeout=10)[group].result(timeout=12)
-    except (KafkaException, TimeoutError) as error:
-        raise Retry(f"Kafka does not tell who is in group {group}: {error}") from error
-    return any(m.group_instance_id == instance and m.client_id != client_id for m in described.members)
 
 
 def read_range(

@@ -15,6 +15,7 @@ from engagement_stream.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from engagement_stream.backfill.progress import Report
+    from engagement_stream.backfill.rest_preview import RestPreview
     from engagement_stream.backfill.run import Preview
 
 _TARGETS = ("bigquery", "http")
@@ -48,11 +49,17 @@ def backfill(
     wanted = day_range(start_date, end_date, datetime.now(UTC).date())
     settings = load_settings(data_dir)
     from engagement_stream.backfill.memory import give_back_at_once
+    from engagement_stream.backfill.rest_preview import preview_rest
     from engagement_stream.backfill.rest_run import backfill_rest
     from engagement_stream.backfill.run import Backfill, Options, preview
 
     if dry_run:
-        _print_preview(preview(settings, wanted))
+        for target in chosen:
+            if target == "http":
+                _print_rest_preview(preview_rest(settings, wanted))
+            else:
+                _print_preview(preview(settings, wanted))
+        _console.print("Nothing was changed.")
         return
     give_back_at_once()
     os.nice(_NICE)  # on one machine with the pipeline: its processes come first
@@ -72,9 +79,7 @@ def backfill(
 
 
 def _print_preview(found: "Preview") -> None:
-    table = Table("day", box=None, padding=(0, 1))
-    for name in ("in PostgreSQL", "in BigQuery", "missing", "about MB"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _preview_table("in BigQuery", "missing")
     for day in found.days:
         megabytes = 0 if day.complete else day.source.rows * found.row_bytes / 1e6
         table.add_row(
@@ -88,9 +93,32 @@ def _print_preview(found: "Preview") -> None:
     missing = sum(day.missing for day in found.days)
     rows = sum(day.source.rows for day in found.days if not day.complete)
     _console.print(
-        f"{missing:,} events are missing; {rows:,} rows (about {rows * found.row_bytes / 1e6:,.1f} MB) would be read. "
-        "Nothing was changed."
+        f"{missing:,} events are missing; {rows:,} rows (about {rows * found.row_bytes / 1e6:,.1f} MB) would be read."
     )
+
+
+def _print_rest_preview(found: "RestPreview") -> None:
+    table = _preview_table("sent before", "to send")
+    for day in found.days:
+        megabytes = day.missing * found.event_bytes / 1e6
+        table.add_row(
+            str(day.day), f"{day.source.rows:,}", f"{day.target.rows:,}", f"{day.missing:,}", f"{megabytes:,.1f}"
+        )
+    _console.print(table)
+    rows = sum(day.missing for day in found.days)
+    begun = "" if found.after is None else f", after event {found.after:,}, where a run of these days was interrupted"
+    _console.print(
+        f"{rows:,} events (about {rows * found.event_bytes / 1e6:,.1f} MB) would be sent to the REST system{begun}. "
+        "What it has already cannot be asked: it has to know events by their ids.",
+        soft_wrap=True,
+    )
+
+
+def _preview_table(there: str, missing: str) -> Table:
+    table = Table("day", box=None, padding=(0, 1))
+    for name in ("in PostgreSQL", there, missing, "about MB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def _print_report(report: "Report", done: str) -> None:

@@ -107,24 +107,31 @@ def backfill(
     rate: Annotated[
         float, typer.Option(help="Live events per second for the second part; 0 leaves it out.", min=0)
     ] = 200.0,
+    only_beside_live: Annotated[
+        bool, typer.Option("--beside-live", help="Only the second part: live p99 idle, beside a backfill, the ratio.")
+    ] = False,
 ) -> None:
     """Past days into BigQuery: the reader alone, the emulator alone, the whole, and what live traffic notices."""
-    from engagement_stream.bench.backfill import fill, measure_live, measure_parts
+    from engagement_stream.bench.backfill import fill, limit, measure_live, measure_parts
     from engagement_stream.bench.rig import Rig
 
-    table = Table("what", "rows", "rows/s", "peak MB", title=f"backfill of {rows:,} events")
-    live = Table("sink", "p99 ms idle", "p99 ms beside", title=f"live at {rate:,.0f} events/s")
+    table = Table("what", "rows", "rows/s", "CPU us/row", "peak MB", title=f"backfill of {rows:,} events")
+    live = Table("sink", "p99 ms idle", "p99 ms beside", "ratio (goal: 2)", title=f"live at {rate:,.0f} events/s")
     with Rig(_console.print) as rig:
         wanted = fill(rig, rows, _console.print)
-        figures = measure_parts(rig, wanted, _console.print)
+        figures = [] if only_beside_live else measure_parts(rig, wanted, _console.print)
         if rate:
             figure, seen = measure_live(rig, wanted, rate, _console.print)
             figures.append(figure)
             for one in seen:
-                live.add_row(one.sink, f"{one.idle_p99_s * 1000:,.0f}", f"{one.beside_p99_s * 1000:,.0f}")
+                milliseconds = (f"{value * 1000:,.0f}" for value in (one.idle_p99_s, one.beside_p99_s))
+                live.add_row(one.sink, *milliseconds, f"{one.ratio:.1f}")
     for part in figures:
-        table.add_row(part.what, f"{part.rows:,}", f"{part.rows_per_s:,.0f}", f"{part.peak_mb:,.0f}")
+        costs = ", ".join(f"{name} {cost:.1f}" for name, cost in part.cpu_us_per_row().items())
+        table.add_row(part.what, f"{part.rows:,}", f"{part.rows_per_s:,.0f}", costs, f"{part.peak_mb:,.0f}")
     _console.print(table)
+    if not only_beside_live:
+        _console.print(limit(figures[:3]))
     if rate:
         _console.print(live)
     _console.print(_machine())

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from engagement_stream.backoff import Backoff
-from engagement_stream.broker.consumer import consumer, raise_unless_transient, sits_elsewhere
+from engagement_stream.broker.consumer import consumer, raise_unless_transient
+from engagement_stream.broker.membership import SeatWatch, sits_elsewhere
 from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.broker.transaction import outbox
@@ -62,6 +63,7 @@ class EnrichStage:
             kafka.events_topic: StallWatch(kafka, kafka.events_topic),
             self._retry_topic: StallWatch(kafka, self._retry_topic, quiet_s=_STALL_OF_REPLAYS_S),
         }
+        self._seat = SeatWatch(kafka, kafka.group(STAGE))
         self._producer_lost = True
         self._placed = False
         """The consumer stands at the committed positions."""
@@ -135,8 +137,10 @@ class EnrichStage:
         if not self._assigned:
             if (message := reader.poll(_IDLE_POLL_S)) is not None:
                 self._event(message)
-            if not self._assigned and self._failures == 0:
-                self._status.running()  # another worker has every partition: nothing is wrong
+            if not self._assigned:
+                self._seat.look(reader)
+                if self._failures == 0:
+                    self._status.running()  # another worker has every partition: nothing is wrong
             return
         if not self._placed:
             self._place(reader)
@@ -177,22 +181,24 @@ class EnrichStage:
         if first is None:
             return []
         messages = [first, *(reader.consume(_BATCH_RECORDS - 1, 0) or ())]
+        for message in messages:
+            # Also when the same poll took the partitions away: a fatal error is told once, and then nothing ever comes.
+            self._event(message)
         if assignments != self._assignments or not self._placed:
             return []
         for topic in {message.topic() for message in messages}:
             if topic in self._watches:
                 self._watches[topic].heard()
-        return [message for message in messages if message.error() is None or self._event(message)]
+        return [message for message in messages if message.error() is None]
 
-    def _event(self, message: Message) -> bool:
-        """Handle what is not a record; never true."""
+    def _event(self, message: Message) -> None:
+        """Handle what is not a record."""
         error = message.error()
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant
                 self._log_ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
             else:
                 raise_unless_transient(error, message.topic() or self._kafka.events_topic)
-        return False
 
     def _forward(self, reader: Consumer, topic: str, messages: Sequence[Message], stop: threading.Event) -> None:
         """One batch, one transaction. What is no longer ours is passed over, and read again by its owner."""
@@ -352,6 +358,7 @@ class EnrichStage:
         self._assigned = sorted((p.topic, p.partition) for p in partitions)
         self._assignments += 1
         self._placed = False
+        self._seat.seated()
 
     def _on_revoke(self, reader: Consumer, _partitions: Sequence[TopicPartition]) -> None:
         self._assigned = []

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from engagement_stream.broker.consumer import read_range
+from engagement_stream.broker.membership import is_member
 from engagement_stream.errors import Fatal, Retry
 from engagement_stream.settings import KafkaSettings
 
@@ -21,16 +22,16 @@ def start_positions(kafka: KafkaSettings, reader: Consumer, places: Sequence[Pla
     The look-up waits for another worker's pending transaction (librdkafka asks for stable offsets when the isolation
     is read_committed). Raises Retry; Fatal when a position existed and is lost.
     """
-    try:
-        found = reader.committed([TopicPartition(topic, p) for topic, p in places], _TIMEOUT_S)
-    except KafkaException as error:
-        raise Retry(f"Kafka does not tell positions in {kafka.events_topic}: {error.args[0].str()}") from error
+    found = _committed(kafka, reader, places)
+    if any(item.offset < 0 for item in found):
+        # A coordinator that has not read its log yet knows no position, but no member either (see membership).
+        if not is_member(kafka, kafka.group("enrich"), reader):
+            raise Retry(f"group {kafka.group('enrich')} knows neither positions nor this member yet")
+        found = _committed(kafka, reader, places)
     starts: dict[Place, int] = {}
     begun: list[TopicPartition] = []
     for item in found:
         place = item.topic, item.partition
-        if item.error is not None:
-            raise Retry(f"the position of {item.topic}[{item.partition}] cannot be read: {item.error.str()}")
         if item.offset >= 0:
             starts[place] = item.offset
             continue
@@ -42,6 +43,17 @@ def start_positions(kafka: KafkaSettings, reader: Consumer, places: Sequence[Pla
     if begun and not kafka.exactly_once:
         _write_down(reader, begun)
     return starts
+
+
+def _committed(kafka: KafkaSettings, reader: Consumer, places: Sequence[Place]) -> list[TopicPartition]:
+    try:
+        found = reader.committed([TopicPartition(topic, p) for topic, p in places], _TIMEOUT_S)
+    except KafkaException as error:
+        raise Retry(f"Kafka does not tell positions in {kafka.events_topic}: {error.args[0].str()}") from error
+    for item in found:
+        if item.error is not None:
+            raise Retry(f"the position of {item.topic}[{item.partition}] cannot be read: {item.error.str()}")
+    return found
 
 
 def _first_replay(kafka: KafkaSettings, reader: Consumer, topic: str, partition: int) -> int:

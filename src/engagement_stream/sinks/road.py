@@ -6,6 +6,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from engagement_stream.broker.consumer import read_range
 from engagement_stream.broker.dead_letter import DeadLetter, DeadLetters
+from engagement_stream.broker.membership import is_member
 from engagement_stream.broker.retry import replay_of
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Reopen, Retry
@@ -32,10 +33,10 @@ class KafkaRoad:
     Only on the runner's thread: librdkafka's query for watermarks never returns while another thread polls (tried).
     """
 
-    def __init__(self, kafka: KafkaSettings, consumer: Consumer, topic: str) -> None:
+    def __init__(self, kafka: KafkaSettings, consumer: Consumer, topic: str, group: str) -> None:
         self._kafka = kafka
         self._consumer = consumer
-        self._topic = topic
+        self._topic, self._group = topic, group
         self._letters: DeadLetters | None = None
 
     @property
@@ -43,6 +44,16 @@ class KafkaRoad:
         return self._topic
 
     def committed(self, partitions: Sequence[int]) -> dict[int, Checkpoint | None]:
+        answers = self._look_up(partitions)
+        if None in answers.values():
+            # A coordinator that has not read its log yet knows no position, but no member either (see membership). A
+            # sink that took that for a first start would deliver the whole log again.
+            if not is_member(self._kafka, self._group, self._consumer):
+                raise Retry(f"group {self._group} knows neither positions nor this member yet")
+            answers = self._look_up(partitions)
+        return answers
+
+    def _look_up(self, partitions: Sequence[int]) -> dict[int, Checkpoint | None]:
         crash_point("road.before_committed")
         try:
             found = self._consumer.committed([TopicPartition(self.topic, p) for p in partitions], _TIMEOUT_S)

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from engagement_stream.backoff import Backoff
 from engagement_stream.broker.consumer import consumer, raise_unless_transient
+from engagement_stream.broker.membership import SeatWatch
 from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.errors import EngagementError, Reopen, Retry
@@ -75,6 +76,7 @@ class SinkStage:
         self._open = False
         self._pending = Pending()
         self._watch = StallWatch(kafka, self._topic, quiet_s=_STALL_OF_REPLAYS_S if replays else None)
+        self._seat = SeatWatch(kafka, self._group)
         self._lag_told_s = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -84,7 +86,7 @@ class SinkStage:
         """
         self._ensure_topics(stop)
         reader = self._consumer()
-        road = KafkaRoad(self._kafka, reader, self._topic)
+        road = KafkaRoad(self._kafka, reader, self._topic, self._group)
         reader.subscribe([self._topic], self._on_assign, self._on_revoke, self._on_revoke)
         try:
             while not stop.is_set():
@@ -119,8 +121,10 @@ class SinkStage:
     def _step(self, reader: Consumer, road: KafkaRoad) -> None:
         if not self._assigned:
             self._take(reader.poll(_IDLE_POLL_S))
-            if not self._assigned and self._failures == 0:
-                self._status.running()  # another worker has every partition: nothing is wrong
+            if not self._assigned:
+                self._seat.look(reader)
+                if self._failures == 0:
+                    self._status.running()  # another worker has every partition: nothing is wrong
             return
         if not self._open:
             self._open_sink(reader, road)
@@ -151,8 +155,14 @@ class SinkStage:
             # In short turns, so that neither a stop nor a long gathering time waits for the other.
             asked = min(room, _CHUNK_RECORDS)
             messages = reader.consume(asked, min(max(rest_s, 0.0), _IDLE_POLL_S)) or []
+            trouble: Retry | None = None
             for message in messages:
-                self._take(message)
+                try:
+                    self._take(message)
+                except Retry as reason:
+                    trouble = reason  # after the rest: the consumer has gone past these records, they come but once
+            if trouble is not None:
+                raise trouble
             if len(messages) < asked:
                 return
 
@@ -267,6 +277,7 @@ class SinkStage:
         reader.assign([])
         self._drop()
         self._assigned = sorted(p.partition for p in partitions)
+        self._seat.seated()
 
     def _on_revoke(self, reader: Consumer, _partitions: Sequence[TopicPartition]) -> None:
         # librdkafka remembers a pause beyond the assignment (tried): who gets the partition back would wait for ever.
