@@ -184,10 +184,9 @@ def test_what_enrich_has_dead_lettered_is_left_to_its_replay(world: BackfillWorl
     """Though it could be enriched by now; the replay brings it, and no backfill after that a second one."""
     content = "00000000-0000-4000-8000-000000000077"
     world.sql("insert into content values (%s, 'late', 'late', 'video', 60, '2025-07-01T00:00:00Z')", content)
+    world.await_raw(_event_of(world, content))
     damage_content(world, content)
-    ((found,),) = world.sql(
-        "insert into engagement_events (content_id, event_ts) values (%s, now()) returning id", content
-    )
+    found = _event_of(world, content)
     with operating(world.settings.kafka) as operator:
         operator.await_letter("enrich")
         mend_content(world, content)
@@ -200,6 +199,11 @@ def test_what_enrich_has_dead_lettered_is_left_to_its_replay(world: BackfillWorl
     assert world.run().left_out.get(DEAD_LETTERED, [found]) == [found]
     assert _rows_of(world, found) == [(found,)]
     world.bigquery_is_right()
+
+
+def _event_of(world: BackfillWorld, content: str) -> int:
+    insert = "insert into engagement_events (content_id, event_ts) values (%s, now()) returning id"
+    return int(str(world.sql(insert, content)[0][0]))
 
 
 def _rows_of(world: BackfillWorld, event_id: object) -> list[tuple[object, ...]]:
