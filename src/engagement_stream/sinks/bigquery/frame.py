@@ -29,14 +29,19 @@ class Frame:
         return len(self.rows)
 
     def request(self, stream: str, *, opening: bool) -> types.AppendRowsRequest:
-        """The first request of a connection names the stream and the schema; the others need not."""
-        arrow = types.AppendRowsRequest.ArrowData(rows=types.ArrowRecordBatch(serialized_record_batch=self.data))
-        request = types.AppendRowsRequest(offset=self.first, arrow_rows=arrow)
+        """The first request of a connection names the stream and the schema; the others need not.
+
+        Made of the generated classes underneath: the friendlier ones copy the rows at every level.
+        """
+        request = types.AppendRowsRequest.pb()()
+        request.offset.value = self.first
+        request.arrow_rows.rows.serialized_record_batch = self.data
         if opening:
             request.write_stream = stream
             request.trace_id = "engagement-stream:sink"
-            request.arrow_rows.writer_schema = types.ArrowSchema(serialized_schema=_SCHEMA_BYTES)
-        return request
+            request.arrow_rows.writer_schema.serialized_schema = _SCHEMA_BYTES
+        wrapped: types.AppendRowsRequest = types.AppendRowsRequest.wrap(request)
+        return wrapped
 
 
 def frames(rows: Rows, first: int, end: int, topic: str, partition: int, max_bytes: int = MAX_BYTES) -> list[Frame]:
