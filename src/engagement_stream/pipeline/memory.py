@@ -1,24 +1,31 @@
-"""How a stage's process takes memory from the system: few heaps, and what is freed in large pieces goes back."""
+"""What a stage's process does to stay small: few heaps, large pieces go back when freed, nothing loaded for nothing."""
 
 import contextlib
 import ctypes
 import os
+import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_HEAPS = 2
 _LARGE_BYTES = 1 << 20
+_MALLOC = {
+    "MALLOC_ARENA_MAX": (-8, 2),
+    "MALLOC_TRIM_THRESHOLD_": (-1, _LARGE_BYTES),
+    "MALLOC_MMAP_THRESHOLD_": (-3, _LARGE_BYTES),
+}
+"""What glibc calls it in the environment: what it is called in mallopt, and our value."""
 
 
-def keep_few_heaps() -> None:
+def stay_small() -> None:
     """For this process, before its threads begin and before pyarrow is loaded. What the user has set stays.
 
     glibc gives each thread (librdkafka's, gRPC's) a heap of its own, up to 8 per core, and each keeps the peak of the
     batches that passed through it; pyarrow's own allocator keeps one more. See decision 25 for what it gave.
     """
+    # pyarrow loads numpy where it finds it (11 MB) and does without it elsewhere, as in our own image;
+    # None means "not there" to an import.
+    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]  # documented so, not typed so
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     with contextlib.suppress(OSError, AttributeError):  # another C library decides for itself
         library = ctypes.CDLL(None)
-        if "MALLOC_ARENA_MAX" not in os.environ:
-            library.mallopt(_M_ARENA_MAX, _HEAPS)
-        library.mallopt(_M_TRIM_THRESHOLD, _LARGE_BYTES)
-        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        for name, (parameter, value) in _MALLOC.items():
+            if name not in os.environ:
+                library.mallopt(parameter, value)
