@@ -1,6 +1,7 @@
 """What exactly-once costs: the same rows through the same stages, with and without Kafka transactions, alternating."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.capturing import OurCapture
@@ -11,6 +12,7 @@ from benchmarks.whole import OurWhole
 from engagement_stream.bench.rig import Rig, wait_for
 
 ON, OFF = "on", "off"
+_AT_ONCE = 4
 Tell = Callable[[str], None]
 
 
@@ -20,8 +22,9 @@ def measure_exactly_once(rig: Rig, directory: Path, rows: int, rounds: int, tell
     alone = {mode: [_capture(rig, directory, mode, number) for number in numbers] for mode in (ON, OFF)}
     whole = {mode: [_capture(rig, directory, mode, number + 100) for number in numbers] for mode in (ON, OFF)}
     tell("preparing the slots ...")
-    for one in (*alone[ON], *alone[OFF], *whole[ON], *whole[OFF]):
-        one.prepare()
+    everybody = [*alone[ON], *alone[OFF], *whole[ON], *whole[OFF]]
+    with ThreadPoolExecutor(_AT_ONCE) as several:  # its threads outlive the processes they start, as they have to
+        list(several.map(OurCapture.prepare, everybody))
     tell(f"writing {rows:,} rows ...")
     writer = rig.generate("historical", "--historical-days", "7", "--rows", str(rows))
     wait_for(lambda: writer.poll() is not None, 900.0, "the rows to be written")

@@ -1,9 +1,10 @@
-"""What a stage's process does to stay small: few heaps, large pieces go back when freed, nothing loaded for nothing."""
+"""What a stage's process does to stay small: few heaps, large pieces go back when freed, no numpy for nothing."""
 
 import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 
 _LARGE_BYTES = 1 << 20
 _MALLOC = {
@@ -20,12 +21,25 @@ def stay_small() -> None:
     glibc gives each thread (librdkafka's, gRPC's) a heap of its own, up to 8 per core, and each keeps the peak of the
     batches that passed through it; pyarrow's own allocator keeps one more. See decision 25 for what it gave.
     """
-    # pyarrow loads numpy where it finds it (11 MB) and does without it elsewhere, as in our own image;
-    # None means "not there" to an import.
-    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]  # documented so, not typed so
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     with contextlib.suppress(OSError, AttributeError):  # another C library decides for itself
         library = ctypes.CDLL(None)
         for name, (parameter, value) in _MALLOC.items():
             if name not in os.environ:
                 library.mallopt(parameter, value)
+
+
+@contextlib.contextmanager
+def without_numpy() -> Iterator[None]:
+    """pyarrow loads numpy where it finds it (11 MB) and does without it elsewhere, as in our image: import it in here.
+
+    None means "not there" to an import. Afterwards the name is free again: psycopg looks for it in its own way.
+    """
+    if "numpy" in sys.modules:
+        yield
+        return
+    sys.modules["numpy"] = None  # type: ignore[assignment]  # documented so, not typed so
+    try:
+        yield
+    finally:
+        del sys.modules["numpy"]
