@@ -31,7 +31,7 @@ def stay_small() -> None:
 
 @contextlib.contextmanager
 def without_numpy() -> Iterator[None]:
-    """pyarrow loads numpy where it finds it (11 MB) and does without it elsewhere, as in our image: import it in here.
+    """Import pyarrow in here: it loads numpy where it finds it (11 MB) and does without elsewhere, as in our image.
 
     None means "not there" to an import. Afterwards the name is free again: psycopg looks for it in its own way.
     """
