@@ -15,15 +15,15 @@ _AHEAD_ROWS = 200_000
 _LIMIT_S = 3_600.0
 _CONTENT = """
 insert into content (id, slug, title, content_type, length_seconds, publish_ts)
-select md5('growth-' || n)::uuid, 'growth-' || n, 'Growth ' || n, (array['podcast', 'newsletter', 'video'])[1 + n % 3],
-       60 + n % 7000, now() - interval '1 day'
+select md5('growth-' || n)::uuid, 'growth-' || n, 'Growth ' || n, (array['podcast', 'newsletter', 'video'])[1 + n %% 3],
+       60 + n %% 7000, now() - interval '1 day'
   from generate_series(1, %(contents)s) as n
 """
 _EVENTS = """
 insert into engagement_events (content_id, user_id, event_type, event_ts, duration_ms, device, raw_payload)
 select md5('growth-' || (1 + floor(random() * %(contents)s))::int)::uuid, gen_random_uuid(),
-       (array['play', 'pause', 'finish', 'click'])[1 + n % 4], clock_timestamp(), (random() * 600000)::int,
-       (array['ios', 'web', 'android'])[1 + n % 3], '{"app": "6.2.1", "network": "wifi", "volume": 0.7}'::jsonb
+       (array['play', 'pause', 'finish', 'click'])[1 + n %% 4], clock_timestamp(), (random() * 600000)::int,
+       (array['ios', 'web', 'android'])[1 + n %% 3], '{"app": "6.2.1", "network": "wifi", "volume": 0.7}'::jsonb
   from generate_series(1, %(rows)s) as n
 """
 Tell = Callable[[str], None]
