@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import math
-import platform
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,8 @@ from rich.console import Console
 from benchmarks.capturing import Debezium, OurCapture, RecvLogical
 from benchmarks.contender import Contender, Figure
 from benchmarks.enriching import OurEnrich, PeerEnrich
+from benchmarks.goals.commands import app as goals
+from benchmarks.goals.record import keep, machine
 from benchmarks.measuring import measure, middle
 from benchmarks.packages import debezium_classpath, peers_python
 from benchmarks.table import table
@@ -24,6 +25,7 @@ from benchmarks.whole import OurWhole, PeerWhole
 from engagement_stream.bench.rig import Rig
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(goals, name="goals")
 _console = Console(highlight=False)
 tell = _console.print
 
@@ -37,7 +39,9 @@ def benchmarks() -> None:
 def compare(
     rows: Annotated[int, typer.Option(help="Backlog that each contender works off.", min=50_000)] = 500_000,
     rounds: Annotated[int, typer.Option(help="Runs of each; medians are told.", min=1)] = 3,
-    report: Annotated[Path | None, typer.Option(help="Write the table (.md) and every figure (.json) here.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the table (.md) and every figure (.json) here, too.")
+    ] = None,
 ) -> None:
     """Capture and enrichment beside Debezium, Quix Streams, Faust and pg_recvlogical, on the same servers and rows."""
     classpath, python = debezium_classpath(tell), peers_python(tell)
@@ -48,7 +52,8 @@ def compare(
             enriched = _enrich(rig, directory, python, captured, rows)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    _tell_all({"PostgreSQL to Kafka": capture, "Raw topic to enriched topic": enriched}, rows, rounds, report)
+    parts = {"PostgreSQL to Kafka": capture, "Raw topic to enriched topic": enriched}
+    _tell_all("compare", parts, rows, rounds, report)
 
 
 def _capture(
@@ -98,7 +103,9 @@ def _enrich(rig: Rig, directory: Path, python: Path, captured: list[OurCapture],
 def whole(
     rows: Annotated[int, typer.Option(help="Backlog that each side works off.", min=50_000)] = 300_000,
     rounds: Annotated[int, typer.Option(help="Runs of each; medians are told.", min=1)] = 3,
-    report: Annotated[Path | None, typer.Option(help="Write the table (.md) and every figure (.json) here.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the table (.md) and every figure (.json) here, too.")
+    ] = None,
 ) -> None:
     """PostgreSQL to Redis, all processes at once, beside Debezium with Quix Streams and its Redis sink."""
     classpath, python = debezium_classpath(tell), peers_python(tell)
@@ -124,7 +131,7 @@ def whole(
                     _round(rig, sides[place][number], rows, found[place], number)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    _tell_all({"PostgreSQL to Redis": found}, rows, rounds, report)
+    _tell_all("whole", {"PostgreSQL to Redis": found}, rows, rounds, report)
 
 
 def _write_rows(rig: Rig, rows: int) -> None:
@@ -134,8 +141,9 @@ def _write_rows(rig: Rig, rows: int) -> None:
         raise RuntimeError("the generator failed")
 
 
-def _tell_all(parts: Mapping[str, list[list[Figure]]], rows: int, rounds: int, report: Path | None) -> None:
-    text = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {_machine()}; {rows:,} rows, medians of {rounds} rounds."
+def _tell_all(name: str, parts: Mapping[str, list[list[Figure]]], rows: int, rounds: int, report: Path | None) -> None:
+    text = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {machine()}; {rows:,} rows, medians of {rounds} rounds."
+    keep(name, f"python -m benchmarks {name} --rows {rows} --rounds {rounds}", parts, {})
     for title, runs in parts.items():
         text += f"\n\n### {title}\n\n" + table([middle(each) for each in runs if each])
     tell(text)
@@ -149,12 +157,6 @@ def _round(rig: Rig, contender: Contender, rows: int, found: list[Figure], numbe
     tell(f"  {contender.name}: {figure.records_per_s:,.0f}/s{'' if number else ' (warming up)'}")
     if number:
         found.append(figure)
-
-
-def _machine() -> str:
-    import os
-
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

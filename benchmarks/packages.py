@@ -1,4 +1,4 @@
-"""The peers' packages: an environment and a folder of jars of their own, beside the product's, never in it."""
+"""Packages of the peers and of the plots: environments and jars of their own, beside the product's, never in it."""
 
 import subprocess
 import sys
@@ -11,22 +11,30 @@ DEBEZIUM = "3.6.3.Final"
 CONNECT = "4.3.1"
 _ROOT = Path(__file__).parents[1]
 _HOME = _ROOT / ".benchmarks"
-_LOCK = Path(__file__).with_name("requirements-peers.txt")
 
 Tell = Callable[[str], None]
 
 
 def peers_python(tell: Tell) -> Path:
     """The Python that has Quix Streams and Faust; made at the first call."""
-    python = _HOME / "venv" / "bin" / "python"
-    stamp = _HOME / "venv" / "installed"
-    if stamp.exists() and stamp.read_text() == _LOCK.read_text():
+    return _environment("venv", "requirements-peers.txt", "the peers' Python packages", tell)
+
+
+def plots_python(tell: Tell) -> Path:
+    """The Python that has matplotlib; made at the first call."""
+    return _environment("plots", "requirements-plots.txt", "what draws the plots", tell)
+
+
+def _environment(name: str, lock_name: str, what: str, tell: Tell) -> Path:
+    home, lock = _HOME / name, Path(__file__).with_name(lock_name)
+    python, stamp = home / "bin" / "python", home / "installed"
+    if stamp.exists() and stamp.read_text() == lock.read_text():
         return python
-    tell("installing the peers' Python packages ...")
+    tell(f"installing {what} ...")
     uv = Path(sys.executable).with_name("uv")
-    _run(str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(_HOME / "venv"))
-    _run(str(uv), "pip", "install", "--quiet", "--python", str(python), "--require-hashes", "-r", str(_LOCK))
-    stamp.write_text(_LOCK.read_text())
+    _run(str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(home))
+    _run(str(uv), "pip", "install", "--quiet", "--python", str(python), "--require-hashes", "-r", str(lock))
+    stamp.write_text(lock.read_text())
     return python
 
 

@@ -175,8 +175,8 @@ MUTANTS: Final = (
         (
             Patch(
                 "sinks/bigquery/frame.py",
-                "types.AppendRowsRequest(offset=self.first, arrow_rows=arrow)",
-                "types.AppendRowsRequest(arrow_rows=arrow)",
+                "request.offset.value = self.first",
+                "pass",
             ),
         ),
     ),

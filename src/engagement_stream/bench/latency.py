@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engagement_stream.bench.observer import Observer
 from engagement_stream.bench.quantile import added, quantile_s
 from engagement_stream.bench.rig import Rig, StageProcess, stop_process
 
 SINKS = ("redis", "bigquery", "http")
+_PERCENTS = (1, 5, 10, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class LatencyFigure:
     p50_s: float
     p90_s: float
     p99_s: float
+    parts_s: dict[str, float] = field(default_factory=dict)
+    """Quantile (a percentage) -> seconds, for the shape of the distribution."""
 
 
 def measure_latency(rig: Rig, rate_per_s: float, seconds: float, tell: Callable[[str], None]) -> list[LatencyFigure]:
@@ -43,8 +46,8 @@ def measure_latency(rig: Rig, rate_per_s: float, seconds: float, tell: Callable[
 
 def _observed(observer: Observer) -> LatencyFigure:
     seconds = sorted(observer.seconds) or [float("nan")]
-    at = [seconds[min(int(len(seconds) * q), len(seconds) - 1)] for q in (0.5, 0.9, 0.99)]
-    return LatencyFigure("redis, seen from outside", len(observer.seconds), *at)
+    at = {f"{p:g}": seconds[min(int(len(seconds) * p / 100), len(seconds) - 1)] for p in _PERCENTS}
+    return LatencyFigure("redis, seen from outside", len(observer.seconds), at["50"], at["90"], at["99"], at)
 
 
 def _figure(name: str, before: dict[float, float], stage: StageProcess) -> LatencyFigure:
@@ -55,4 +58,5 @@ def _figure(name: str, before: dict[float, float], stage: StageProcess) -> Laten
         quantile_s(gained, 0.5),
         quantile_s(gained, 0.9),
         quantile_s(gained, 0.99),
+        {f"{percent:g}": quantile_s(gained, percent / 100) for percent in _PERCENTS},
     )

@@ -34,19 +34,19 @@ class StageProcess:
     def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         port = free_port()
-        self._url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
         self._process = run_engagement(["stage", name], {**environment, "STAGE_STATUS_PORT": str(port)}, log)
         self._usage = psutil.Process(self._process.pid)
 
     @property
     def pid(self) -> int:
-        """Process id."""
+        """Process id; `url` is where its status server answers."""
         return self._process.pid
 
     def status(self) -> StatusReport | None:
         """Its own report; None while it does not answer."""
         try:
-            return decode_report(httpx.get(f"{self._url}/status", timeout=2.0).content)
+            return decode_report(httpx.get(f"{self.url}/status", timeout=2.0).content)
         except httpx.HTTPError:
             return None
 
@@ -66,7 +66,7 @@ class StageProcess:
 
     def latency_buckets(self) -> dict[float, float]:
         """Upper edge in seconds -> cumulative count of commit_to_durable."""
-        text = httpx.get(f"{self._url}/metrics", timeout=5.0).text
+        text = httpx.get(f"{self.url}/metrics", timeout=5.0).text
         return {
             float(sample.labels["le"]): sample.value
             for family in text_string_to_metric_families(text)
@@ -109,11 +109,12 @@ class Rig:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     @contextmanager
-    def stages(self, *names: str) -> Iterator[dict[str, StageProcess]]:
-        """Run these stages; returns when all of them are running."""
+    def stages(self, *names: str, **environment: str) -> Iterator[dict[str, StageProcess]]:
+        """Run these stages, with these variables besides; returns when all of them are running."""
         logs = self._directory / "logs"
         logs.mkdir(exist_ok=True)
-        started = {name: StageProcess(name, self.environment, logs / f"{name}.log") for name in names}
+        variables = {**self.environment, **environment}
+        started = {name: StageProcess(name, variables, logs / f"{name}.log") for name in names}
         self._stages += started.values()
         try:
             for stage in started.values():
@@ -123,6 +124,15 @@ class Rig:
             for stage in started.values():
                 stage.stop()
                 self._stages.remove(stage)
+
+    def run(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
+        """Any command of ours against these servers."""
+        return run_engagement([*arguments], {**self.environment, **environment}, self._directory / "commands.log")
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the servers keep their data."""
+        return self._world.data_dir
 
     def generate(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """The traffic generator as a process."""

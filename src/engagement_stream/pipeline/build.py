@@ -6,6 +6,7 @@ from typing import Protocol
 from engagement_stream.errors import ConfigurationError
 from engagement_stream.observe.metrics import StageMetrics
 from engagement_stream.observe.status import StageStatus
+from engagement_stream.pipeline.memory import without_numpy
 from engagement_stream.settings import Settings
 from engagement_stream.sinks.base import Sink
 
@@ -45,7 +46,8 @@ def _build_sinks(name: str, settings: Settings) -> tuple[Sink, Sink]:
 
         return RedisSink(settings.redis), RedisSink(settings.redis, replays=True)
     if name == "bigquery":
-        from engagement_stream.sinks.bigquery import BigQueryReplays, BigQuerySink
+        with without_numpy():
+            from engagement_stream.sinks.bigquery import BigQueryReplays, BigQuerySink
 
         return BigQuerySink(settings.bigquery), BigQueryReplays(settings.bigquery, settings.postgres)
     if name == "http":

@@ -17,6 +17,7 @@ from engagement_stream.observe.server import serve_status
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.observe.tracing import configure_tracing, finish_tracing
 from engagement_stream.pipeline.build import build_stage
+from engagement_stream.pipeline.memory import stay_small
 from engagement_stream.settings import Settings
 
 SUPERVISED = "ENGAGEMENT_SUPERVISED_BY"
@@ -29,6 +30,7 @@ _PR_SET_PDEATHSIG = 1
 def run_stage(name: str, settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; returns the process's exit code."""
     end_with_the_supervisor()
+    stay_small()
     configure_logging(settings.stage, stage=name)
     configure_tracing(settings.stage, name, settings.kafka.prefix)
     status = StageStatus(name, settings.stage.worker)

@@ -9,6 +9,10 @@
    and needs a third less CPU time for a row (measured on two cores).
 5. What a load job brings is compressed at once, at the price of half its CPU time. Here it is stored as it comes, and
    an INSERT compresses strings in the cheap ways only: a third less CPU time, a quarter more disk.
+6. After every append it writes its catalog's row of the table again, for the number of rows in it: a second transaction
+   that cost more than a third of its time. Here that number stays in memory; a restart may tell an old one.
+7. DuckDB rewrites half-filled row groups at each checkpoint, every 16 MB of its log: a quarter of its time. Here it is
+   every 64 MB. Durable is what is in the log, as before; a start after a kill reads more of it.
 """
 
 import asyncio
@@ -33,6 +37,7 @@ _WITH_DUCKDB = (
 
 def mend() -> None:
     """Change the emulator's classes, in this process only."""
+    from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
     from bqemulator.grpc_api.write_servicer import BigQueryWriteHandler
     from bqemulator.jobs import executor
     from bqemulator.storage.engine import DuckDBEngine
@@ -48,6 +53,7 @@ def mend() -> None:
         set_up(self)
         self.connection.execute(f"SET threads = {max((os.cpu_count() or 1) // 2, 1)}")
         self.connection.execute("SET disabled_compression_methods = 'fsst,dict_fsst'")
+        self.connection.execute("SET checkpoint_threshold = '64MB'")
 
     DuckDBEngine._apply_session_pragmas = set_up_with_less  # type: ignore[method-assign]  # noqa: SLF001 - on purpose
     load = executor._LOAD_FORMAT_HANDLERS["PARQUET"]  # noqa: SLF001 - on purpose
@@ -68,8 +74,18 @@ def mend() -> None:
         self.loop.set_default_executor(ThreadPoolExecutor(_THREADS))
 
     BigQueryWriteHandler.__init__ = init  # type: ignore[method-assign]  # on purpose
+    DuckDBCatalogRepository.update_table = _update_table  # type: ignore[method-assign]  # on purpose
     for name in _WITH_DUCKDB:
         setattr(BigQueryWriteHandler, name, _on_loop(getattr(BigQueryWriteHandler, name)))
+
+
+def _update_table(self: Any, table: Any) -> Any:
+    self.ensure_ready()
+    known = self.get_table(table.project_id, table.dataset_id, table.table_id)
+    updated = self._cache.update_table(table)
+    if known is None or known.model_copy(update={"num_rows": table.num_rows}) != table:
+        self._write_table(updated)
+    return updated
 
 
 def _on_loop(method: Callable[..., Any]) -> Callable[..., Any]:

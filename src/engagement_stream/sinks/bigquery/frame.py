@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from google.cloud.bigquery_storage_v1 import types
 
+from engagement_stream.model.engagement import LIVE
 from engagement_stream.sinks.bigquery.rows import SCHEMA, Rows, record_batch
 
 MAX_BYTES = 9_000_000
@@ -23,20 +24,29 @@ class Frame:
     end: int
     rows: Rows
     data: bytes
+    alive: int
+    """Rows that are events and no placeholders."""
+    live_commit_ts_us: list[int]
+    """Commit times of those that came by the live stream."""
     sends: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def request(self, stream: str, *, opening: bool) -> types.AppendRowsRequest:
-        """The first request of a connection names the stream and the schema; the others need not."""
-        arrow = types.AppendRowsRequest.ArrowData(rows=types.ArrowRecordBatch(serialized_record_batch=self.data))
-        request = types.AppendRowsRequest(offset=self.first, arrow_rows=arrow)
+        """The first request of a connection names the stream and the schema; the others need not.
+
+        Made of the generated classes underneath: the friendlier ones copy the rows at every level.
+        """
+        request = types.AppendRowsRequest.pb()()
+        request.offset.value = self.first
+        request.arrow_rows.rows.serialized_record_batch = self.data
         if opening:
             request.write_stream = stream
             request.trace_id = "engagement-stream:sink"
-            request.arrow_rows.writer_schema = types.ArrowSchema(serialized_schema=_SCHEMA_BYTES)
-        return request
+            request.arrow_rows.writer_schema.serialized_schema = _SCHEMA_BYTES
+        wrapped: types.AppendRowsRequest = types.AppendRowsRequest.wrap(request)
+        return wrapped
 
 
 def frames(rows: Rows, first: int, end: int, topic: str, partition: int, max_bytes: int = MAX_BYTES) -> list[Frame]:
@@ -53,7 +63,10 @@ def frames(rows: Rows, first: int, end: int, topic: str, partition: int, max_byt
 def _fitting(rows: Rows, first: int, topic: str, partition: int, max_bytes: int) -> list[Frame]:
     data = record_batch(rows, topic, partition).serialize().to_pybytes()
     if len(data) <= max_bytes or len(rows) == 1:
-        return [Frame(first, rows.offsets[-1] + 1, rows, data)]
+        alive = rows.alive()
+        live = [event.commit_ts_us for event in alive if event.source == LIVE]
+        rows.forget()
+        return [Frame(first, rows.offsets[-1] + 1, rows, data, len(alive), live)]
     middle = len(rows) // 2
     return [
         *_fitting(rows.part(0, middle), first, topic, partition, max_bytes),

@@ -117,10 +117,9 @@ class Lane:
         self.frames.popleft()
         self.rows += len(frame)
         self.position = frame.end
-        alive = frame.rows.alive()
-        self.records += len(alive)
-        self.commit_ts_us += frame.rows.live_commit_ts_us()
-        if alive:
+        self.records += frame.alive
+        self.commit_ts_us += frame.live_commit_ts_us
+        if frame.alive:
             self._refused_in_a_row = 0
 
     def _isolate(self, frame: Frame, row_errors: list[tuple[int, str]], message: str) -> None:

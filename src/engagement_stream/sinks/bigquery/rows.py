@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from engagement_stream.broker.dead_letter import DeadLetter
-from engagement_stream.model.engagement import LIVE, is_watermark
+from engagement_stream.model.engagement import is_watermark
 from engagement_stream.sinks.base import Slice
 from engagement_stream.sinks.bigquery.payload import json_problem
 from engagement_stream.sinks.decode import decode
@@ -90,7 +90,10 @@ SCHEMA = pa.schema(
 
 @dataclass(slots=True)
 class Rows:
-    """Records of one partition that make a row each. `events[i]` is None where not even the id is known."""
+    """Records of one partition that make a row each. `events[i]` is None where not even the id is known.
+
+    `events` is empty once they were forgotten.
+    """
 
     offsets: list[int]
     values: list[bytes]
@@ -106,13 +109,26 @@ class Rows:
         dead = {i - first for i in self.dead if first <= i < last}
         return Rows(self.offsets[first:last], self.values[first:last], self.events[first:last], dead)
 
+    def known(self) -> list[Event | None]:
+        """The events, read again where they were forgotten."""
+        if len(self.events) == len(self.values):
+            return self.events
+        return [_event_or_none(value) for value in self.values]
+
+    def forget(self) -> None:
+        """Keep the records only: as objects they take more than twice as much, and hardly ever are asked for again."""
+        self.events = []
+
     def alive(self) -> list[Event]:
         """The events that take effect."""
-        return [e for i, e in enumerate(self.events) if e is not None and i not in self.dead]
+        return [e for i, e in enumerate(self.known()) if e is not None and i not in self.dead]
 
-    def live_commit_ts_us(self) -> list[int]:
-        """Commit times of those that came by the live stream."""
-        return [event.commit_ts_us for event in self.alive() if event.source == LIVE]
+
+def _event_or_none(value: bytes) -> Event | None:
+    try:
+        return decode_event(value)
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 def read_rows(piece: Slice, topic: str, now: datetime) -> tuple[Rows, list[DeadLetter]]:
@@ -152,7 +168,7 @@ def refuse(rows: Rows, index: int, partition: int, topic: str, reason: str, deta
 def record_batch(rows: Rows, topic: str, partition: int) -> pa.RecordBatch:
     """The rows in SCHEMA's columns."""
     n = len(rows)
-    events: list[Event | None] = rows.events
+    events = rows.known()
     keys = events
     if rows.dead:
         events = [None if i in rows.dead else event for i, event in enumerate(events)]
