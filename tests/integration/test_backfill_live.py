@@ -13,6 +13,7 @@ from engagement_stream.backfill.plan import GENTLE, at_rate
 from engagement_stream.backfill.progress import Event, Planned, Read
 from engagement_stream.backfill.run import preview
 from engagement_stream.dlq.letter import Filter
+from engagement_stream.enrich.storable import CONTENT_UNREADABLE
 from engagement_stream.errors import ConfigurationError, Retry
 from engagement_stream.stack.bigquery import BigQueryServer
 from engagement_stream.stack.kafka import KafkaServer
@@ -60,7 +61,7 @@ def world(
 
 def _captures(world: BackfillWorld) -> bool:
     rows = world.sql("select active from pg_replication_slots where database = current_database()")
-    return bool(rows and rows[0][0]) and len(world.look().places) == 4
+    return bool(rows and rows[0][0]) and not world.look().unreadable
 
 
 @contextmanager
@@ -188,15 +189,16 @@ def test_what_enrich_has_dead_lettered_is_left_to_its_replay(world: BackfillWorl
     damage_content(world, content)
     found = _event_of(world, content)
     with operating(world.settings.kafka) as operator:
-        operator.await_letter("enrich")
+        unreadable = Filter(stage="enrich", reason=CONTENT_UNREADABLE)  # other tests have left letters of their own
+        wait_until(lambda: operator.letters(unreadable), 60, "the letter")
         mend_content(world, content)
         report = world.run()
-        assert report.left_out[DEAD_LETTERED] == [found]
+        assert found in report.left_out[DEAD_LETTERED]
         assert not report.unexplained
         assert not _rows_of(world, found)
-        assert operator.handling.replay(Filter(stage="enrich"), "me").done == 1
+        assert operator.handling.replay(unreadable, "me").done == 1
     wait_until(lambda: _rows_of(world, found), 60, "the replay arrives")
-    assert world.run().left_out.get(DEAD_LETTERED, [found]) == [found]
+    world.run()
     assert _rows_of(world, found) == [(found,)]
     world.bigquery_is_right()
 
