@@ -72,7 +72,8 @@ def _records(pipeline: Pipeline, stage: str) -> object:
 
 
 def _canaries_pass(pipeline: Pipeline) -> bool:
-    return all(stage["canary_age_s"] is not None for stage in pipeline.health()["stages"].values())
+    stages = pipeline.health()["stages"]
+    return all(stages[stage]["canary_age_s"] is not None for stage in STAGES)
 
 
 def _kill_in_flight(pipeline: Pipeline, stage: str, environment: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -16,12 +17,20 @@ from engagement_stream.errors import Fatal, Fenced, Retry, TransactionLost
 from engagement_stream.settings import KafkaSettings
 from engagement_stream.stack.kafka import KafkaServer
 from tests.fixtures.raw_road import put_raw
+from tests.fixtures.waiting import wait_until
 
 
 @pytest.fixture
 def kafka(kafka_settings: KafkaSettings) -> KafkaSettings:
-    """A road with its topics."""
-    ensure_topics(kafka_settings)
+    """A road with its topics. After a test that froze the lone broker, it may take a while until it leads again."""
+
+    def made() -> bool:
+        with suppress(Retry):
+            ensure_topics(kafka_settings)
+            return True
+        return False
+
+    wait_until(made, 60, "topics")
     return kafka_settings
 
 

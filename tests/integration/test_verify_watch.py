@@ -89,6 +89,7 @@ def world(
         wait_until(lambda: _streams(world), 60.0, "capture to stream")
         world.sql(EVENTS, 30)
         world.await_raw(30)
+        wait_until(lambda: not world.look().unreadable, 60.0, "every place to be there")
         yield world
 
 
