@@ -9,7 +9,7 @@ import pytest
 
 from engagement_stream.errors import EngagementError, Reopen, Retry
 from engagement_stream.testing.faults import FAULTS, Fault, Hold, Reject
-from tests.contract.sink_contract import SinkCase, Worker, once, records, working
+from tests.contract.sink_contract import SinkCase, TenEvents, Worker, once, records, working
 from tests.fixtures.faulty_proxy import FaultyProxy
 from tests.fixtures.road import MemoryLog
 from tests.fixtures.waiting import wait_until
@@ -55,16 +55,8 @@ class Attempt:
             self.error = error
 
 
-class FaultContract:
+class FaultContract(TenEvents):
     """Subclass it beside SinkContract."""
-
-    @pytest.fixture
-    def log(self) -> MemoryLog:
-        """Ten events in partition 0, in two transactions."""
-        log = MemoryLog()
-        log.append(0, records(1, 5))
-        log.append(0, records(6, 10))
-        return log
 
     @each_fault
     def test_the_same_process_goes_on(self, case: FaultyCase, log: MemoryLog, fault: Fault) -> None:

@@ -81,8 +81,8 @@ class Worker:
         self.positions.update(receipt.durable)
 
 
-class SinkContract:
-    """Subclass it in `test_<sink>_contract.py` beside a fixture `case`."""
+class TenEvents:
+    """The log that contracts begin with."""
 
     @pytest.fixture
     def log(self) -> MemoryLog:
@@ -91,6 +91,10 @@ class SinkContract:
         log.append(0, records(1, 5))
         log.append(0, records(6, 10))
         return log
+
+
+class SinkContract(TenEvents):
+    """Subclass it in `test_<sink>_contract.py` beside a fixture `case`."""
 
     def test_every_event_is_delivered_once(self, case: SinkCase, log: MemoryLog) -> None:
         """In all partitions, over transactions' markers."""

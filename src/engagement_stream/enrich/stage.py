@@ -181,15 +181,17 @@ class EnrichStage:
         if first is None:
             return []
         messages = [first, *(reader.consume(_BATCH_RECORDS - 1, 0) or ())]
-        for message in messages:
+        records = [message for message in messages if message.error() is None]
+        if len(records) < len(messages):
             # Also when the same poll took the partitions away: a fatal error is told once, and then nothing ever comes.
-            self._event(message)
+            for message in messages:
+                self._event(message)
         if assignments != self._assignments or not self._placed:
             return []
         for topic in {message.topic() for message in messages}:
             if topic in self._watches:
                 self._watches[topic].heard()
-        return [message for message in messages if message.error() is None]
+        return records
 
     def _event(self, message: Message) -> None:
         """Handle what is not a record."""
