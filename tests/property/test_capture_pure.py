@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 
 from engagement_stream.capture import pgoutput
 from engagement_stream.capture.copy_text import copy_row
-from engagement_stream.capture.envelope import envelope, row_format, source_commit, source_end, source_table, tail
+from engagement_stream.capture.envelope import (
+    created_template,
+    envelope,
+    row_format,
+    source_commit,
+    source_end,
+    source_table,
+    tail,
+)
 from engagement_stream.capture.first_images import FirstImages, IdSet
+from engagement_stream.capture.inserted import insert_reader
 from engagement_stream.capture.pgoutput import Column, UnexpectedMessage, Values
 from engagement_stream.capture.snapshot import Snapshot
 from engagement_stream.capture.values import NULL
@@ -49,6 +58,30 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(data: bytes) -> None:
         for kind in (b"", b"I\0\0\0\1N", b"U\0\0\0\1O", b"M\1"):
             with contextlib.suppress(UnexpectedMessage):
                 decode(kind + data)
+
+
+@given(rows.filter(len), st.integers(0, 2**40))
+def test_the_short_way_of_an_inserted_row_ends_where_the_long_one_does(values: Values, index: int) -> None:
+    """The same record and the same key's values, whichever way was taken; types that quote, replace and pass on."""
+    oids = (25, 20, 1184, 2950, 701)
+    columns = [Column(f"c{number}", oids[number % len(oids)]) for number in range(len(values))]
+    read = insert_reader(columns)(b"I\0\0\0\5N" + _tuple(values))
+    assert read is not None
+    cells, raw = read
+    long_way = envelope(NULL, row_format(columns)(raw), b"source%d" % index + b"end", b"tail")  # type: ignore[arg-type]  # bytes or None here
+    assert raw == values
+    assert created_template(columns) % (*cells, b"source", index, b"end", b"tail") == long_way
+
+
+@given(rows, st.data())
+def test_the_short_way_takes_nothing_that_the_long_one_refuses(values: Values, data: st.DataObject) -> None:
+    """Damaged messages go the long way, which tells what is wrong."""
+    message = b"I\0\0\0\5N" + _tuple(values)
+    at = data.draw(st.integers(5, len(message) - 1))
+    damaged = data.draw(st.sampled_from([message[:at], message + b"n", message[:at] + b"\xff" + message[at + 1 :]]))
+    read = insert_reader([Column("c", 25)] * len(values))(damaged)
+    if read is not None:
+        assert pgoutput.insert(damaged) == (5, read[1])
 
 
 def _copy_line(values: Values) -> bytes:

@@ -18,10 +18,20 @@ _json = msgspec.json.Encoder().encode
 Row = Sequence[bytes | None]
 
 
+def row_template(columns: Iterable[Column]) -> bytes:
+    """A row's JSON object, for `%` with its values as JSON."""
+    return b"{%b}" % b",".join(_json(c.name).replace(b"%", b"%%") + b":%b" for c in columns)
+
+
+def created_template(columns: Iterable[Column]) -> bytes:
+    """An inserted row's envelope, for `%` with its values as JSON, source, index, the source's end, and tail."""
+    return b'{"before":null,"after":' + row_template(columns) + b"%b%d%b%b"
+
+
 def row_format(columns: Iterable[Column]) -> Callable[[Row], bytes]:
     """The function from a row's values (text forms) to its JSON object."""
     columns = tuple(columns)
-    template = b"{%b}" % b",".join(_json(c.name).replace(b"%", b"%%") + b":%b" for c in columns)
+    template = row_template(columns)
     converters = tuple(to_json(c.type_oid) for c in columns)
 
     def encode(values: Row) -> bytes:

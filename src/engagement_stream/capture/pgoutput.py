@@ -22,11 +22,11 @@ MESSAGE: Final = ord("M")
 IGNORED: Final = frozenset({ord("O"), ord("Y")})
 """Origin and Type: true, and of no use to us."""
 
-_NEW: Final = ord("N")
+NEW_TUPLE: Final = ord("N")
 _OLD: Final = ord("O")
 _KEY: Final = ord("K")
-_NULL: Final = ord("n")
-_TEXT: Final = ord("t")
+NULL_VALUE: Final = ord("n")
+TEXT_VALUE: Final = ord("t")
 _TOASTED: Final = ord("u")
 _POSTGRES_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01 in microseconds since 1970
 
@@ -138,10 +138,20 @@ def relation(data: bytes) -> Relation:
     return Relation(relation_id, schema, name, tuple(columns))
 
 
+def relation_of(data: bytes) -> int:
+    """Whose row an Insert message holds."""
+    relation_id: int
+    try:
+        (relation_id,) = _U32(data, 1)
+    except StructError as error:
+        raise UnexpectedMessage(f"a row message of {len(data)} bytes") from error
+    return relation_id
+
+
 def insert(data: bytes) -> tuple[int, Values]:
     """(relation id, values)."""
     relation_id, kind, count = _tuple_start(data)
-    if kind != _NEW:
+    if kind != NEW_TUPLE:
         raise UnexpectedMessage(f"an Insert with tuple kind {kind}")
     values, at = _tuple(data, 8, count)
     _expect_end(data, at)
@@ -157,7 +167,7 @@ def update(data: bytes) -> Update:
         if data[at : at + 1] != b"N":
             raise UnexpectedMessage("an Update without a new row")
         values, at = _tuple(data, at + 3, int.from_bytes(data[at + 1 : at + 3], "big"))
-    elif kind != _NEW:
+    elif kind != NEW_TUPLE:
         raise UnexpectedMessage(f"an Update with tuple kind {kind}")
     _expect_end(data, at)
     return Update(relation_id, old, values, kind == _KEY)
@@ -205,11 +215,11 @@ def _tuple(data: bytes, at: int, count: int) -> tuple[Values, int]:
     try:
         for _ in range(count):
             kind = data[at]
-            if kind == _TEXT:
+            if kind == TEXT_VALUE:
                 start = at + 5
                 at = start + int.from_bytes(data[at + 1 : start], "big")
                 add(data[start:at])
-            elif kind == _NULL:
+            elif kind == NULL_VALUE:
                 add(None)
                 at += 1
             elif kind == _TOASTED:
