@@ -11,7 +11,6 @@ from struct import error as StructError  # noqa: N812 - an exception reads bette
 from engagement_stream.capture.pgoutput import NEW_TUPLE, NULL_VALUE, TEXT_VALUE, Column, Values
 from engagement_stream.capture.values import NULL, to_json
 
-_START = Struct("!5xBH").unpack_from
 _SIZE = Struct("!I").unpack_from
 
 Cut = tuple[list[bytes], Values]
@@ -20,16 +19,16 @@ Cut = tuple[list[bytes], Values]
 
 def insert_reader(columns: Sequence[Column]) -> Callable[[bytes], Cut | None]:
     """The function from a whole Insert message of a table to its row; None for what has to go the long way."""
-    expected = (NEW_TUPLE, len(columns))
+    start_of_row = bytes([NEW_TUPLE]) + len(columns).to_bytes(2, "big")
     converters = [to_json(column.type_oid) for column in columns]
 
     def read(message: bytes) -> Cut | None:
         cells: list[bytes] = []
         values: Values = []
+        if message[5:8] != start_of_row:
+            return None
         at = 8
         try:
-            if _START(message) != expected:
-                return None
             for convert in converters:
                 kind = message[at]
                 if kind == TEXT_VALUE:
