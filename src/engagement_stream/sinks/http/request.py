@@ -7,16 +7,13 @@ Sources: CloudEvents JSON format 1.0.2 section 4 (batch); Standard Webhooks; dra
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
-from standardwebhooks import Webhook
-from standardwebhooks.webhooks import EmptyWebhookSecretError
-
 from engagement_stream import __version__
 from engagement_stream.sinks.http.plan import Plan
+from engagement_stream.model.signature import Signer
 
 CONTENT_TYPE = "application/cloudevents-batch+json"
 ENVELOPE_BYTES = 420
@@ -85,10 +82,7 @@ class Headers:
 
     def __init__(self, *, url: str, secret: str, token: str) -> None:
         """Raises ValueError for a secret that is not base64 (Standard Webhooks: `whsec_...`)."""
-        try:
-            self._webhook = Webhook(secret) if secret else None
-        except EmptyWebhookSecretError as error:
-            raise ValueError("there is nothing in it") from error
+        self._signer = Signer(secret) if secret else None
         self._fixed: dict[bytes | str, bytes | str] = {
             "Content-Type": CONTENT_TYPE,
             "User-Agent": f"engagement-stream/{__version__}",
@@ -107,7 +101,6 @@ class Headers:
             "Webhook-Id": key,
             "Webhook-Timestamp": str(int(now_s)),
         }
-        if self._webhook is not None:
-            sent = datetime.fromtimestamp(int(now_s), UTC)
-            headers["Webhook-Signature"] = self._webhook.sign(key, sent, body.decode())
+        if self._signer is not None:
+            headers["Webhook-Signature"] = self._signer.sign(key, int(now_s), body)
         return headers
