@@ -11,9 +11,10 @@ from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
+
 from engagement_stream import __version__
-from engagement_stream.sinks.http.plan import Plan
 from engagement_stream.model.signature import Signer
+from engagement_stream.sinks.http.plan import Plan
 
 CONTENT_TYPE = "application/cloudevents-batch+json"
 ENVELOPE_BYTES = 420
@@ -42,28 +43,33 @@ def _type(event_type: str | None) -> bytes:
     return _text(f"engagement.{event_type or 'unknown'}")
 
 
-def cloud_event(source: bytes, value: bytes, event: HttpEvent) -> bytes:
-    """One event; `source` is JSON text, `value` the enriched record's own bytes."""
+def _until_data(source: bytes, event: HttpEvent) -> bytes:
+    """One event up to its data; `source` is JSON text."""
     if event.content_id is None:
         subject, key = b"", b'"%d"' % event.event_id
     else:
         key = _text(event.content_id)
         subject = b'"subject":%b,' % key
-    return b'{"specversion":"1.0","id":"%d","source":%b,"type":%b,%b"time":%b,"partitionkey":%b,"data":%b}' % (
+    return b'{"specversion":"1.0","id":"%d","source":%b,"type":%b,%b"time":%b,"partitionkey":%b,"data":' % (
         event.event_id,
         source,
         _type(event.event_type),
         subject,
         _text(event.event_ts),
         key,
-        value,
     )
 
 
 def batch_body(topic: str, records: Sequence[tuple[bytes, HttpEvent]]) -> bytes:
-    """The JSON array of one request."""
+    """The JSON array of one request; each record's own bytes are copied once, into their place."""
+    if not records:
+        return b"[]"
     source = _text(f"/engagement-stream/{topic}")
-    return b"[%b]" % b",".join([cloud_event(source, value, event) for value, event in records])
+    pieces = [b"["]
+    for value, event in records:
+        pieces += (_until_data(source, event), value, b"},")
+    pieces[-1] = b"}]"
+    return b"".join(pieces)
 
 
 def idempotency_key(topic: str, partition: int, plan: Plan, body: bytes) -> str:
