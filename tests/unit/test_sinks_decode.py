@@ -16,7 +16,7 @@ def read(*values: bytes) -> Decoded[object]:
 def test_events_keep_their_offsets() -> None:
     """Whatever stands between them."""
     found = read(record(1), watermark(), record(2))
-    assert found == Decoded([10, 12], [engagement(1), engagement(2)], [])
+    assert found == Decoded([10, 12], [record(1), record(2)], [engagement(1), engagement(2)], [])
 
 
 def test_what_cannot_be_read_becomes_a_letter_with_its_bytes_and_the_reason() -> None:
@@ -34,7 +34,7 @@ def test_what_cannot_be_read_becomes_a_letter_with_its_bytes_and_the_reason() ->
 
 def test_an_empty_slice_has_no_events() -> None:
     """Markers alone."""
-    assert read() == Decoded([], [], [])
+    assert read() == Decoded([], [], [], [])
 
 
 def test_numbers_that_the_totals_could_not_hold_exactly_are_refused() -> None:

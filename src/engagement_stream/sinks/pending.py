@@ -38,20 +38,20 @@ class Pending:
         """No records wait."""
         return self.records == 0
 
-    def add(self, message: Message, now_s: float) -> None:
-        """A record was read. Below the position (a seek's leftovers) it is passed over."""
-        partition, offset = message.partition() or 0, message.offset() or 0
+    def add(self, message: Message, now_s: float) -> bytes:
+        """A record was read; returns its value. Below the position (a seek's leftovers) it is passed over."""
+        partition, offset, value = message.partition() or 0, message.offset() or 0, message.value() or b""
         part = self._parts.get(partition)
         if part is None or offset < part.end:
-            return
+            return value
         if self.records == 0:
             self.since_s = now_s
-        value = message.value() or b""
         part.offsets.append(offset)
         part.values.append(value)
         self.bytes += len(value)
         part.end = offset + 1
         self.records += 1
+        return value
 
     def reached(self, partition: int, end: int, now_s: float) -> None:
         """The log ends at `end` for now: what lies between are markers, so the position may move there."""

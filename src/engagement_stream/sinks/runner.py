@@ -25,7 +25,7 @@ from engagement_stream.observe.metrics import REOPENED, RETRIES, StageMetrics
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.observe.tracing import now_ns, tell_batch
 from engagement_stream.settings import KafkaSettings
-from engagement_stream.sinks.base import Sink
+from engagement_stream.sinks.base import Gather, Sink
 from engagement_stream.sinks.pending import Pending
 from engagement_stream.sinks.road import KafkaRoad
 
@@ -37,11 +37,25 @@ _CHUNK_RECORDS = 1_000
 """Taken from the consumer at a time, so that a batch of huge records is noticed before it fills the memory."""
 
 _STALL_OF_REPLAYS_S = 60.0
-_FOR_REPLAYS = {
+_FOR_REPLAYS: dict[str, object] = {
     "fetch.wait.max.ms": 5_000,  # nothing comes for days: an answer that waits costs less than many empty ones
     "queued.min.messages": 1_000,
     "queued.max.messages.kbytes": 8_192,
 }
+_LONGEST_FETCH_WAIT_S = 0.25
+_SHORTEST_FETCH_WAIT_S = 0.02
+_FETCH_AT_LEAST_BYTES = 1 << 20
+
+
+def fetch_of(gather: Gather) -> dict[str, object]:
+    """How a consumer asks whose sink gathers anyway: for much, or what there is after half the gathering time.
+
+    Else the brokers answer at the end of each transaction, fifty times a second, and each answer costs both sides.
+    """
+    wait_s = min(gather.linger_s / 2, _LONGEST_FETCH_WAIT_S)
+    if wait_s < _SHORTEST_FETCH_WAIT_S:
+        return {}
+    return {"fetch.min.bytes": _FETCH_AT_LEAST_BYTES, "fetch.wait.max.ms": round(wait_s * 1000)}
 
 
 def replays_of(sink: str) -> str:
@@ -67,7 +81,7 @@ class SinkStage:
         self._sink, self._kafka, self._worker = sink, kafka, worker
         self._topic = kafka.retry_topic(sink.name) if replays else kafka.enriched_topic
         self._group = kafka.group(replays_of(sink.name) if replays else sink.name)
-        self._overrides: dict[str, object] = dict(_FOR_REPLAYS if replays else {})
+        self._overrides = _FOR_REPLAYS if replays else fetch_of(sink.gather)
         self._status, self._metrics = status, metrics
         self._backoff = backoff or Backoff()
         self._failures = 0
@@ -155,31 +169,35 @@ class SinkStage:
             # In short turns, so that neither a stop nor a long gathering time waits for the other.
             asked = min(room, _CHUNK_RECORDS)
             messages = reader.consume(asked, min(max(rest_s, 0.0), _IDLE_POLL_S)) or []
-            trouble: Retry | None = None
-            for message in messages:
-                try:
-                    self._take(message)
-                except Retry as reason:
-                    trouble = reason  # after the rest: the consumer has gone past these records, they come but once
-            if trouble is not None:
-                raise trouble
+            self._take_all(messages)
             if len(messages) < asked:
                 return
 
-    def _take(self, message: Message | None) -> None:
-        if message is None:
+    def _take_all(self, messages: Sequence[Message]) -> None:
+        """Raises Retry after the rest: the consumer has gone past these messages, they come but once."""
+        if not messages:
             return
         self._watch.heard()
-        error = message.error()
-        if error is None:
-            self._pending.add(message, time.monotonic())
-            value = message.value()
-            if value is not None and is_watermark(value) and (sent_us := canary_of(value)) is not None:
-                self._status.canaries.read(message.partition() or 0, message.offset() or 0, sent_us)
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant
-            self._pending.reached(message.partition() or 0, message.offset() or 0, time.monotonic())
-        else:
-            raise_unless_transient(error, self._topic)
+        now_s, trouble = time.monotonic(), None
+        for message in messages:
+            error = message.error()
+            if error is None:
+                value = self._pending.add(message, now_s)
+                if is_watermark(value) and (sent_us := canary_of(value)) is not None:
+                    self._status.canaries.read(message.partition() or 0, message.offset() or 0, sent_us)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant
+                self._pending.reached(message.partition() or 0, message.offset() or 0, now_s)
+            else:
+                try:
+                    raise_unless_transient(error, self._topic)
+                except Retry as reason:
+                    trouble = reason
+        if trouble is not None:
+            raise trouble
+
+    def _take(self, message: Message | None) -> None:
+        if message is not None:
+            self._take_all([message])
 
     def _write(self) -> None:
         slices = self._pending.slices()

@@ -56,9 +56,9 @@ class Lane:
         """Everything of the partition from its durable position on; replaces what was offered before."""
         rest = piece.after(self.position)
         self._end = max(rest.end, self.position)
-        decoded = decode(rest, _with_its_bytes, stage=STAGE, topic=self._topic)
+        decoded = decode(rest, decode_event, stage=STAGE, topic=self._topic)
         self._malformed = decoded.letters
-        self._records = [(o, value, event) for o, (value, event) in zip(decoded.offsets, decoded.events, strict=True)]
+        self._records = list(zip(decoded.offsets, decoded.values, decoded.events, strict=True))
         self._offsets, self._first = decoded.offsets, 0
         if self.plan is not None:
             self._fill(self.plan)
@@ -136,10 +136,6 @@ class Lane:
         if self._malformed:
             self.letters += [letter for letter in self._malformed if letter.offset < position]
             self._malformed = [letter for letter in self._malformed if letter.offset >= position]
-
-
-def _with_its_bytes(value: bytes) -> tuple[bytes, HttpEvent]:
-    return value, decode_event(value)
 
 
 def _sizes(records: list[Record]) -> list[int]:
