@@ -145,7 +145,7 @@ def _content(content_id: str, tally: _Tally, recent_events: int) -> tuple[object
         tally.counters,
         () if tally.latest is None else _description(tally.latest),
         list(tally.users),
-        [order_key(ts_us, event_id) + recent_json(event) for ts_us, event_id, event in recent],
+        [part for ts_us, event_id, event in recent for part in (0, order_key(ts_us, event_id) + recent_json(event))],
         [(bucket, count, ms) for bucket, (count, ms) in tally.window.items()],
     )
 
