@@ -1,12 +1,12 @@
 """A call that may never return holds nobody up, and its thread serves the next one as long as it does return."""
 
-import gc
 import threading
 import weakref
 
 import pytest
 
 from engagement_stream.broker.aside import Aside
+from tests.fixtures.waiting import wait_until
 
 LONG_S = 30.0
 
@@ -63,5 +63,5 @@ def test_what_was_called_is_not_kept() -> None:
     seen = weakref.ref(producer)
     assert aside.call(producer.send, LONG_S)
     del producer
-    eventually(lambda: seen() is None)
+    wait_until(lambda: seen() is None, LONG_S, "the producer is dropped")
     aside.close()
