@@ -190,7 +190,7 @@ class EnrichStage:
         events: list[Message] = []
         for message in (first, *(reader.consume(_BATCH_RECORDS - 1, 0) or ())):
             if message.error() is None:
-                records[message.topic()].append(message)  # type: ignore[index]  # only None on error events
+                records[message.topic()].append(message)
             else:
                 events.append(message)
         # Also when the same poll took the partitions away: a fatal error is told once, and then nothing ever comes.
