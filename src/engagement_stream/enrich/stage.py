@@ -39,10 +39,6 @@ _CATALOG_WAIT_S = 5.0
 _LAG_EVERY_S = 1.0
 _LOOK_AROUND_S = 0.5
 _STALL_OF_REPLAYS_S = 60.0
-# The coordinator writes the markers of a transaction after it has answered the commit. One that begins meanwhile is
-# refused and comes back after 20 ms (of those that began within 2 ms it was 40 %): between small ones, a short breath.
-_FEW_RECORDS = 500
-_BREATH_S = 0.004
 _SETTLE_AFTER_S = 3.0
 """Idle time after which the committed offset moves over the transaction markers behind the last record."""
 
@@ -76,7 +72,6 @@ class EnrichStage:
         self._log_ends: dict[Place, int] = {}
         self._committed: dict[Place, int] = {}
         self._busy_until_s = 0.0
-        self._breath_until_s = 0.0
         self._lag_told_s = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -184,8 +179,6 @@ class EnrichStage:
         first = reader.poll(_IDLE_POLL_S)
         if first is None:
             return {}
-        if (breath_s := self._breath_until_s - time.monotonic()) > 0:
-            time.sleep(breath_s)
         records: dict[str, list[Message]] = {topic: [] for topic in self._watches}
         events: list[Message] = []
         for message in (first, *(reader.consume(_BATCH_RECORDS - 1, 0) or ())):
@@ -236,8 +229,6 @@ class EnrichStage:
             )
         self._commit(reader, {(topic, partition): end for partition, end in batch.ends.items()})
         crash_point("enrich.after_commit")
-        if self._kafka.exactly_once and len(messages) < _FEW_RECORDS:
-            self._breath_until_s = time.monotonic() + _BREATH_S
         self._count(output, batch.ends, replayed=replayed)
         tell_batch(
             "enrich.batch",
