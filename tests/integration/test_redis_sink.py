@@ -12,6 +12,7 @@ from engagement_stream.chaos.proxy import Proxy
 from engagement_stream.errors import Fatal, Reopen, Retry
 from engagement_stream.settings import RedisSettings
 from engagement_stream.sinks.redis import RedisSink
+from engagement_stream.sinks.redis.sink import PIECE_RECORDS
 from engagement_stream.stack.ports import free_port
 from engagement_stream.stack.valkey import ValkeyServer
 from tests.contract.sink_contract import POISON
@@ -64,6 +65,17 @@ def test_a_batch_larger_than_a_script_takes_is_applied_in_pieces(
     assert receipt.records == len(receipt.commit_ts_us) == 2_600
     assert right(client, log, redis_settings)
     assert client.hget("engagement:{0}:position", "fence") == str(log.ends[0])
+    sink.close()
+
+
+def test_one_content_may_fill_a_whole_script(redis_settings: RedisSettings, client: redis.Redis) -> None:
+    """As many users and recent events of one content as one call in it ever has to take."""
+    settings = redis_settings.model_copy(update={"recent_events": 10_000})
+    log = MemoryLog()
+    log.append(0, [record(number, user=number) for number in range(1, PIECE_RECORDS + 1)])
+    sink = RedisSink(settings)
+    deliver(sink, log)
+    assert right(client, log, settings)
     sink.close()
 
 

@@ -99,7 +99,7 @@ MUTANTS: Final = (
         (
             Patch(
                 "broker/transaction.py",
-                "                    _send_offsets(producer, list(offsets), group)",
+                "                    _send_offsets(self._aside, producer, list(offsets), group)",
                 "                    pass",
             ),
             Patch(

@@ -15,13 +15,13 @@ aborted here: destroying the producer and `init_transactions` of the next one ab
 """
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from engagement_stream.broker.aside import Aside
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fenced, Retry, TransactionLost
 from engagement_stream.settings import KafkaSettings
@@ -102,6 +102,7 @@ class TransactionalOutbox:
             "retry.backoff.ms": RETRY_BACKOFF_MS,
         }
         self._producer: Producer | None = None
+        self._aside = Aside("send-offsets")
         self._suspicious = False
         self._began_s = 0.0
         self._name = transactional_id
@@ -159,7 +160,7 @@ class TransactionalOutbox:
                 # Fetched anew each time: stale group metadata would fence us, missing metadata would fence nobody.
                 group = consumer.consumer_group_metadata()
                 with self._suspected_if_slow():
-                    _send_offsets(producer, list(offsets), group)
+                    _send_offsets(self._aside, producer, list(offsets), group)
                 crash_point("transaction.after_offsets")
             crash_point("transaction.before_commit")
             with self._suspected_if_slow():
@@ -190,6 +191,7 @@ class TransactionalOutbox:
 
         Not `Producer.close()`, which aborts first and may wait for a broker that is not there.
         """
+        self._aside.close()
         if self._producer is not None:
             self._producer.purge()
         self._producer = None
@@ -301,30 +303,19 @@ def _produce_all(producer: Producer, topic: str, records: Sequence[Outgoing]) ->
             raise _lost(error) from error
 
 
-def _send_offsets(producer: Producer, offsets: list[TopicPartition], group: object) -> None:
+def _send_offsets(aside: Aside, producer: Producer, offsets: list[TopicPartition], group: object) -> None:
     """`send_offsets_to_transaction`, bounded from outside.
 
     Its own timeout does not cover the look-up of the group's coordinator (rd_kafka_coord_req_fsm never looks at
     creq_ts_timeout): when the brokers go away in that moment it may never return. Then it is left behind
     in its thread, with a producer whose epoch the next `renew` makes worthless.
     """
-    outcome: list[BaseException | None] = []
 
     def call() -> None:
-        try:
-            producer.send_offsets_to_transaction(offsets, group, _OFFSETS_TIMEOUT_S)
-        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
-            outcome.append(error)
-        else:
-            outcome.append(None)
+        producer.send_offsets_to_transaction(offsets, group, _OFFSETS_TIMEOUT_S)
 
-    thread = threading.Thread(target=call, name="send-offsets", daemon=True)
-    thread.start()
-    thread.join(_OFFSETS_TIMEOUT_S + 1)
-    if not outcome:
+    if not aside.call(call, _OFFSETS_TIMEOUT_S + 1):
         raise TransactionLost("the brokers did not take the offsets in time")
-    if outcome[0] is not None:
-        raise outcome[0]
 
 
 def _lost(error: KafkaException) -> TransactionLost:

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from engagement_stream.enrich.catalog import Version
 from engagement_stream.enrich.storable import (
     HISTORY_GONE,
+    INT64_MAX,
+    INT64_MIN,
     MALFORMED,
     NUMBER_OUT_OF_RANGE,
     TIMESTAMP_OUT_OF_RANGE,
@@ -42,7 +44,15 @@ def enrich(change: EventChange, catalog: Mapping[str, Sequence[Version]]) -> Eng
     if not storable_timestamp(row.event_ts):
         raise Rejected(TIMESTAMP_OUT_OF_RANGE, f"event_ts {row.event_ts[:40]!r} is not within years 1 to 9999 in UTC")
     duration_ms = row.duration_ms
-    _check_numbers(row, position, source.ts_us)
+    # Five calls of fits_int64 would be a sixth of what enriching costs.
+    if not (
+        INT64_MIN <= row.id <= INT64_MAX
+        and (duration_ms is None or INT64_MIN <= duration_ms <= INT64_MAX)
+        and INT64_MIN <= position[0] <= INT64_MAX
+        and INT64_MIN <= position[1] <= INT64_MAX
+        and INT64_MIN <= source.ts_us <= INT64_MAX
+    ):
+        raise _number_out_of_range(row)
 
     version = None
     if row.content_id is not None:
@@ -105,10 +115,9 @@ def _as_of(versions: Sequence[Version], position: Position) -> Version | None:
     )
 
 
-def _check_numbers(row: EventRow, position: Position, ts_us: int) -> None:
+def _number_out_of_range(row: EventRow) -> Rejected:
     if not fits_int64(row.id):
-        raise Rejected(NUMBER_OUT_OF_RANGE, "id does not fit into 64 bits")
+        return Rejected(NUMBER_OUT_OF_RANGE, "id does not fit into 64 bits")
     if row.duration_ms is not None and not fits_int64(row.duration_ms):
-        raise Rejected(NUMBER_OUT_OF_RANGE, "duration_ms does not fit into 64 bits")
-    if not (fits_int64(position[0]) and fits_int64(position[1]) and fits_int64(ts_us)):
-        raise Rejected(NUMBER_OUT_OF_RANGE, "source.position or source.ts_us does not fit into 64 bits")
+        return Rejected(NUMBER_OUT_OF_RANGE, "duration_ms does not fit into 64 bits")
+    return Rejected(NUMBER_OUT_OF_RANGE, "source.position or source.ts_us does not fit into 64 bits")

@@ -144,11 +144,10 @@ class EnrichStage:
             return
         if not self._placed:
             self._place(reader)
-        messages = self._gather(reader)
-        for topic in self._watches if messages else ():
-            if of_topic := [message for message in messages if message.topic() == topic]:
-                self._forward(reader, topic, of_topic, stop)
-        if not messages and self._placed:
+        gathered = self._gather(reader)
+        for topic, messages in gathered.items():
+            self._forward(reader, topic, messages, stop)
+        if not gathered and self._placed:
             self._catalog.follow()
             self._settle(reader)
             for topic, watch in self._watches.items():
@@ -174,24 +173,29 @@ class EnrichStage:
             watch.heard()
         self._healthy()
 
-    def _gather(self, reader: Consumer) -> list[Message]:
-        """Wait for a first record, then take what is there."""
+    def _gather(self, reader: Consumer) -> dict[str, list[Message]]:
+        """Wait for a first record, then take what is there: topic -> its records, where there are any."""
         assignments = self._assignments
         first = reader.poll(_IDLE_POLL_S)
         if first is None:
-            return []
-        messages = [first, *(reader.consume(_BATCH_RECORDS - 1, 0) or ())]
-        records = [message for message in messages if message.error() is None]
-        if len(records) < len(messages):
-            # Also when the same poll took the partitions away: a fatal error is told once, and then nothing ever comes.
-            for message in messages:
-                self._event(message)
+            return {}
+        records: dict[str, list[Message]] = {topic: [] for topic in self._watches}
+        events: list[Message] = []
+        for message in (first, *(reader.consume(_BATCH_RECORDS - 1, 0) or ())):
+            if message.error() is None:
+                records[message.topic()].append(message)
+            else:
+                events.append(message)
+        # Also when the same poll took the partitions away: a fatal error is told once, and then nothing ever comes.
+        for message in events:
+            self._event(message)
         if assignments != self._assignments or not self._placed:
-            return []
-        for topic in {message.topic() for message in messages}:
-            if topic in self._watches:
-                self._watches[topic].heard()
-        return records
+            return {}
+        told = {message.topic() for message in events}
+        for topic, watch in self._watches.items():
+            if records[topic] or topic in told:
+                watch.heard()
+        return {topic: found for topic, found in records.items() if found}
 
     def _event(self, message: Message) -> None:
         """Handle what is not a record."""

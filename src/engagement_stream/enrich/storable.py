@@ -13,7 +13,7 @@ TOO_LARGE: Final = "too large"
 DEFECT: Final = "defect"
 """Why a record is refused: few and short, for counting."""
 
-_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 _parse_timestamp = datetime.fromisoformat
 
 
@@ -27,7 +27,7 @@ class Rejected(Exception):
 
 def fits_int64(number: int) -> bool:
     """Whether a 64-bit column can hold it; JSON and msgspec know no bounds."""
-    return _INT64_MIN <= number <= _INT64_MAX
+    return INT64_MIN <= number <= INT64_MAX
 
 
 def storable_timestamp(text: str) -> bool:

@@ -35,6 +35,7 @@ from engagement_stream.model.position import BEGINNING, Position
 STAGE = "enrich"
 _LARGEST_BYTES = ENRICHED_MAX_BYTES - 65_536  # room for what frames a record in its batch
 _LARGEST_LETTER_BYTES = DLQ_MAX_BYTES - 65_536
+_ROWS = frozenset({OP_CREATE, OP_READ})
 _LATER = frozenset({OP_UPDATE, OP_DELETE, OP_TRUNCATE})
 
 
@@ -93,7 +94,7 @@ def translate(batch: Read, catalog: Mapping[str, Sequence[Version]]) -> Output:
     for message, change in zip(batch.messages, batch.changes, strict=True):
         op = change.op
         try:
-            if op in {OP_CREATE, OP_READ}:
+            if op in _ROWS:
                 value = encode_enriched(enrich(change, catalog))
             elif op == OP_MESSAGE:
                 if change.message is not None and change.message.prefix != WATERMARK_PREFIX:

@@ -1,7 +1,8 @@
-"""What a stage's process does to stay small: few heaps, large pieces go back when freed, no numpy for nothing."""
+"""What a stage's process does with its memory: few heaps, large pieces go back when freed, cycles are sought seldom."""
 
 import contextlib
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,16 @@ def stay_small() -> None:
         for name, (parameter, value) in _MALLOC.items():
             if name not in os.environ:
                 library.mallopt(parameter, value)
+
+
+def collect_seldom() -> None:
+    """Once the stage is built: look for cycles of objects after 50,000 new ones instead of 700, and among these only.
+
+    A batch is thousands of records, none of them in a cycle, and each collection goes through all that are alive: it
+    was a sixth of what enrich did.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from engagement_stream.observe.server import serve_status
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.observe.tracing import configure_tracing, finish_tracing
 from engagement_stream.pipeline.build import build_stage
-from engagement_stream.pipeline.memory import stay_small
+from engagement_stream.pipeline.memory import collect_seldom, stay_small
 from engagement_stream.settings import Settings
 
 SUPERVISED = "ENGAGEMENT_SUPERVISED_BY"
@@ -39,7 +39,9 @@ def run_stage(name: str, settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     serve_status(status, settings.stage.status_host, settings.stage.status_port)
     try:
-        build_stage(name, settings, status, StageMetrics(name)).run(stop)
+        stage = build_stage(name, settings, status, StageMetrics(name))
+        collect_seldom()
+        stage.run(stop)
     except Fatal as error:
         status.halted(str(error), error.remedy)
         stop.wait()

@@ -5,7 +5,7 @@ The result depends on nothing but the events, so a log cut into any batches adds
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from heapq import nlargest
+from operator import itemgetter
 from typing import Annotated
 
 import msgspec
@@ -15,10 +15,11 @@ from engagement_stream.sinks.redis.keys import BUCKET_S, order_key
 COUNTERS = ("events", "play", "pause", "finish", "click", "untyped", "ms", "timed")
 """Order in which counters travel to the script; `apply.lua` names the same."""
 _EVENTS, _UNTYPED, _MS, _TIMED = 0, 5, 6, 7
-_SLOT_OF_TYPE = {name: COUNTERS.index(name) for name in ("play", "pause", "finish", "click")}
+_SLOT_OF_TYPE: dict[str | None, int] = {name: COUNTERS.index(name) for name in ("play", "pause", "finish", "click")}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUCKET_US = BUCKET_S * 1_000_000
+_BY_TIME_AND_ID = itemgetter(0, 1)
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -96,25 +97,34 @@ def fold(events: list[RedisEvent], *, dead_letters: int, recent_events: int, win
             future += 1
         if event.source == "live":
             live_commit_ts_us.append(commit_us)
-        content_id = event.content_id
+        content_id, duration_ms = event.content_id, event.duration_ms
         if content_id is None:
             no_content += 1
-            _count(totals, event)
-            continue
-        tally = tallies.get(content_id)
+            tally, counters = None, totals
+        else:
+            tally = tallies.get(content_id)
+            if tally is None:
+                tally = tallies[content_id] = _Tally()
+            counters = tally.counters
+        counters[_EVENTS] += 1
+        counters[_SLOT_OF_TYPE.get(event.event_type, _UNTYPED)] += 1
+        if duration_ms is not None:
+            counters[_MS] += duration_ms
+            counters[_TIMED] += 1
         if tally is None:
-            tally = tallies[content_id] = _Tally()
-        _count(tally.counters, event)
+            continue
         if event.user_id is not None:
             tally.users.add(event.user_id)
         if event.slug is not None and (tally.latest is None or event.position >= tally.latest.position):
             tally.latest = event
         tally.recent.append((ts_us, event.event_id, event))
-        bucket = floor_bucket(ts_us)
+        bucket = ts_us // _BUCKET_US * BUCKET_S
         if bucket > window_from:
-            seen = tally.window.setdefault(bucket, [0, 0])
+            seen = tally.window.get(bucket)
+            if seen is None:
+                seen = tally.window[bucket] = [0, 0]
             seen[0] += 1
-            seen[1] += event.duration_ms or 0
+            seen[1] += duration_ms or 0
     for tally in tallies.values():
         totals = [total + part for total, part in zip(totals, tally.counters, strict=True)]
     payload = _pack(
@@ -127,31 +137,19 @@ def fold(events: list[RedisEvent], *, dead_letters: int, recent_events: int, win
     return Folded(payload, len(events), future, live_commit_ts_us)
 
 
-def _count(counters: list[int], event: RedisEvent) -> None:
-    counters[_EVENTS] += 1
-    counters[_SLOT_OF_TYPE.get(event.event_type or "", _UNTYPED)] += 1
-    if event.duration_ms is not None:
-        counters[_MS] += event.duration_ms
-        counters[_TIMED] += 1
-
-
 def _content(content_id: str, tally: _Tally, recent_events: int) -> tuple[object, ...]:
     recent = tally.recent
     if len(recent) > recent_events:
-        # No two events of one log share an id, so the events themselves are never compared.
-        recent = nlargest(recent_events, recent, key=_by_time_and_id)
+        recent.sort(key=_BY_TIME_AND_ID)
+        del recent[:-recent_events]
     return (
         content_id,
         tally.counters,
         () if tally.latest is None else _description(tally.latest),
         list(tally.users),
-        [order_key(ts_us, event_id) + recent_json(event) for ts_us, event_id, event in recent],
+        [part for ts_us, event_id, event in recent for part in (0, order_key(ts_us, event_id) + recent_json(event))],
         [(bucket, count, ms) for bucket, (count, ms) in tally.window.items()],
     )
-
-
-def _by_time_and_id(item: tuple[int, int, RedisEvent]) -> tuple[int, int]:
-    return item[0], item[1]
 
 
 def _description(event: RedisEvent) -> tuple[str, str, str, str]:

@@ -60,7 +60,7 @@ def partitions_key(prefix: str) -> str:
 
 def order_key(ts_us: int, event_id: int) -> str:
     """Text that sorts as (ts_us, event_id) does, negative ones included."""
-    return f"{ts_us + _BIAS_TIME:016x}{event_id + _BIAS_ID:016x}"
+    return f"{(ts_us + _BIAS_TIME) << 64 | (event_id + _BIAS_ID):032x}"
 
 
 ORDER_KEY_LENGTH = 32
