@@ -190,7 +190,7 @@ def record_batch(rows: Rows, topic: str, partition: int) -> pa.RecordBatch:
     arrays += [pa.array(column, kind) for column, kind in zip(columns, _EVENT_TYPES, strict=True)]
     arrays += [
         pa.array(lsns, pa.int64()),
-        pa.array(commits, pa.int64()).cast(_UTC_US),
+        pa.array(commits, pa.int64()).view(_UTC_US),  # a cast would load pyarrow.compute and, where it is, numpy
         pa.repeat(topic, n),
         pa.repeat(pa.scalar(partition, pa.int64()), n),
         pa.array(rows.offsets, pa.int64()),
