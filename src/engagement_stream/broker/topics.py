@@ -33,7 +33,7 @@ _BETWEEN_LEADERS = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.UNKNOWN_LEADER_EPOCH,
-        KafkaError._NOENT,  # the library's own word for "no leaders found"
+        KafkaError._NOENT,  # noqa: SLF001 - the library's own word for "no leaders found"
     }
 )
 
