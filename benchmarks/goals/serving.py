@@ -42,6 +42,7 @@ def measure_serving(rig: Rig, rate_per_s: float, seconds: float, questions_per_s
                 wait_for(lambda: _answers(client), 60.0, "the API to answer", every_s=0.2)
                 tell(f"{rate_per_s:,.0f} events/s, {questions_per_s:,.0f} questions/s for {seconds:.0f} s ...")
                 time.sleep(_WARM_UP_S)
+                client.close()  # the API has done so by now: it keeps an idle connection for 5 s
                 return _ask(client, ["/top-content", f"/content/{_a_content(rig)}/stats"], seconds, questions_per_s)
         finally:
             stop_process(traffic)
