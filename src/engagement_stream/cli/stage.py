@@ -7,7 +7,13 @@ import typer
 
 from engagement_stream.pipeline.build import STAGES
 
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+"""This verb without the others."""
 
+
+@app.command()
 def stage(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(STAGES)}.")],
 ) -> None:

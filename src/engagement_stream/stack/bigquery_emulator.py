@@ -12,7 +12,9 @@
 6. After every append it writes its catalog's row of the table again, for the number of rows in it: a second transaction
    that cost more than a third of its time. Here that number stays in memory; a restart may tell an old one.
 7. DuckDB rewrites half-filled row groups at each checkpoint, every 16 MB of its log: a quarter of its time. Here it is
-   every 64 MB. Durable is what is in the log, as before; a start after a kill reads more of it.
+   every 128 MB. Durable is what is in the log, as before; a start after a kill reads more of it (2 s of 120 MB).
+8. It makes a view of every append's rows, and drops it: a third of the cost of a small append. Here DuckDB finds the
+   rows where they are.
 """
 
 import asyncio
@@ -53,7 +55,7 @@ def mend() -> None:
         set_up(self)
         self.connection.execute(f"SET threads = {max((os.cpu_count() or 1) // 2, 1)}")
         self.connection.execute("SET disabled_compression_methods = 'fsst,dict_fsst'")
-        self.connection.execute("SET checkpoint_threshold = '64MB'")
+        self.connection.execute("SET checkpoint_threshold = '128MB'")
 
     DuckDBEngine._apply_session_pragmas = set_up_with_less  # type: ignore[method-assign]  # noqa: SLF001 - on purpose
     load = executor._LOAD_FORMAT_HANDLERS["PARQUET"]  # noqa: SLF001 - on purpose
@@ -75,6 +77,7 @@ def mend() -> None:
 
     BigQueryWriteHandler.__init__ = init  # type: ignore[method-assign]  # on purpose
     DuckDBCatalogRepository.update_table = _update_table  # type: ignore[method-assign]  # on purpose
+    BigQueryWriteHandler._flush_to_target = _insert  # type: ignore[method-assign]  # noqa: SLF001 - on purpose
     for name in _WITH_DUCKDB:
         setattr(BigQueryWriteHandler, name, _on_loop(getattr(BigQueryWriteHandler, name)))
 
@@ -86,6 +89,20 @@ def _update_table(self: Any, table: Any) -> Any:
     if known is None or known.model_copy(update={"num_rows": table.num_rows}) != table:
         self._write_table(updated)
     return updated
+
+
+def _insert(self: Any, stream: Any, rows: Any) -> None:
+    from bqemulator.storage.sql_identifiers import quoted_table_ref
+
+    place = stream.project_id, stream.dataset_id, stream.table_id
+    catalog = self._ctx.catalog
+    with self._write_lock:
+        # `rows` in the statement is the variable of that name here.
+        self._ctx.engine.connection.execute(f"INSERT INTO {quoted_table_ref(*place)} SELECT * FROM rows")  # noqa: S608
+        table = catalog.get_table(*place)
+        if table is not None:
+            catalog.update_table(table.model_copy(update={"num_rows": table.num_rows + rows.num_rows}))
+        self._ctx.snapshots.record_change(*place)
 
 
 def _on_loop(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from google.cloud.bigquery_storage_v1 import types
 
-from engagement_stream.model.engagement import LIVE
 from engagement_stream.sinks.bigquery.rows import SCHEMA, Rows, record_batch
 
 MAX_BYTES = 9_000_000
@@ -63,10 +62,9 @@ def frames(rows: Rows, first: int, end: int, topic: str, partition: int, max_byt
 def _fitting(rows: Rows, first: int, topic: str, partition: int, max_bytes: int) -> list[Frame]:
     data = record_batch(rows, topic, partition).serialize().to_pybytes()
     if len(data) <= max_bytes or len(rows) == 1:
-        alive = rows.alive()
-        live = [event.commit_ts_us for event in alive if event.source == LIVE]
+        live = rows.live_commit_ts_us()
         rows.forget()
-        return [Frame(first, rows.offsets[-1] + 1, rows, data, len(alive), live)]
+        return [Frame(first, rows.offsets[-1] + 1, rows, data, len(rows) - len(rows.dead), live)]
     middle = len(rows) // 2
     return [
         *_fitting(rows.part(0, middle), first, topic, partition, max_bytes),
@@ -78,6 +76,9 @@ def _parts(rows: Rows, topic_bytes: int, max_bytes: int) -> Iterator[Rows]:
     """By the records' own size: as JSON they are hardly ever smaller than as columns."""
     begin, size = 0, 0
     overhead = topic_bytes + _ROW_OVERHEAD_BYTES
+    if 0 < len(rows) <= MAX_ROWS and sum(map(len, rows.values)) + len(rows) * overhead <= max_bytes:
+        yield rows
+        return
     for index, value in enumerate(rows.values):
         size += len(value) + overhead
         if index > begin and (size > max_bytes or index - begin >= MAX_ROWS):

@@ -15,7 +15,7 @@ _BRACKET = re.compile(r"[\[\]{}]")
 
 def json_problem(text: str) -> str:
     """Why a payload cannot be stored; empty: it can."""
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    if len(text) > 2 * MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         return "raw_payload is nested too deeply"
     try:
         _parse(text)

@@ -27,11 +27,8 @@ from engagement_stream.settings import BigQuerySettings, PostgresSettings
 from engagement_stream.sinks.base import Checkpoint, Gather, Receipt, Road, Slice
 from engagement_stream.sinks.bigquery.client import rest_client
 from engagement_stream.sinks.bigquery.errors import MENDED_BY_A_PERSON_S, translated
-from engagement_stream.sinks.bigquery.exclusive import INSERT, exclusive
-from engagement_stream.sinks.bigquery.job_chain import JobChain
 from engagement_stream.sinks.bigquery.replay_batch import ReplayBatch, replay_batch, values_sql
 from engagement_stream.sinks.bigquery.rows import PAYLOAD, STAGE
-from engagement_stream.sinks.bigquery.staging import Staging, parquet
 from engagement_stream.sinks.bigquery.table import ensure_table, table_name
 
 _MAX_RECORDS = 5_000
@@ -102,6 +99,11 @@ class BigQueryReplays:
 
     def _insert(self, piece: Slice, batch: ReplayBatch) -> tuple[list[DeadLetter], int]:
         """Letters of what BigQuery does not take after all, and how many rows are there now. Raises Retry, Reopen."""
+        # Here, not above: they are 13 MB (PostgreSQL's client, Parquet) in a process that may never see a replay.
+        from engagement_stream.sinks.bigquery.exclusive import INSERT, exclusive
+        from engagement_stream.sinks.bigquery.job_chain import JobChain
+        from engagement_stream.sinks.bigquery.staging import Staging, parquet
+
         assert self._client is not None
         client = self._client
         name = f"replay_{batch.digest(table_name(self._settings))}_{piece.partition}_{piece.prev}_{piece.end}"

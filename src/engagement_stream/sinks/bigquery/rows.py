@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from engagement_stream.broker.dead_letter import DeadLetter
-from engagement_stream.model.engagement import is_watermark
+from engagement_stream.model.engagement import LIVE, is_watermark
 from engagement_stream.sinks.base import Slice
 from engagement_stream.sinks.bigquery.payload import json_problem
 from engagement_stream.sinks.decode import decode
@@ -119,9 +119,12 @@ class Rows:
         """Keep the records only: as objects they take more than twice as much, and hardly ever are asked for again."""
         self.events = []
 
-    def alive(self) -> list[Event]:
-        """The events that take effect."""
-        return [e for i, e in enumerate(self.known()) if e is not None and i not in self.dead]
+    def live_commit_ts_us(self) -> list[int]:
+        """Commit times of the events that take effect and came by the live stream."""
+        events = self.known()
+        if self.dead:
+            events = [event for index, event in enumerate(events) if index not in self.dead]
+        return [event.commit_ts_us for event in events if event is not None and event.source == LIVE]
 
 
 def _event_or_none(value: bytes) -> Event | None:
@@ -134,8 +137,10 @@ def _event_or_none(value: bytes) -> Event | None:
 def read_rows(piece: Slice, topic: str, now: datetime) -> tuple[Rows, list[DeadLetter]]:
     """The slice's rows, placeholders among them, and the letters that stand for those."""
     decoded = decode(piece, decode_event, stage=STAGE, topic=topic)
-    if not decoded.letters and len(decoded.offsets) == len(piece.offsets):
-        rows = Rows(piece.offsets, piece.values, [*decoded.events], set())
+    if not decoded.letters:
+        watermarks = len(decoded.offsets) < len(piece.offsets)
+        values = [v for v in piece.values if not is_watermark(v)] if watermarks else piece.values
+        rows = Rows(decoded.offsets, values, [*decoded.events], set())
     else:
         known = dict(zip(decoded.offsets, decoded.events, strict=True))
         kept = [(o, v) for o, v in zip(piece.offsets, piece.values, strict=True) if not is_watermark(v)]
@@ -190,7 +195,7 @@ def record_batch(rows: Rows, topic: str, partition: int) -> pa.RecordBatch:
     arrays += [pa.array(column, kind) for column, kind in zip(columns, _EVENT_TYPES, strict=True)]
     arrays += [
         pa.array(lsns, pa.int64()),
-        pa.array(commits, pa.int64()).cast(_UTC_US),
+        pa.array(commits, pa.int64()).view(_UTC_US),  # a cast would load pyarrow.compute and, where it is, numpy
         pa.repeat(topic, n),
         pa.repeat(pa.scalar(partition, pa.int64()), n),
         pa.array(rows.offsets, pa.int64()),
