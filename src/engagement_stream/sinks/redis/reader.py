@@ -29,7 +29,7 @@ _SCRIPTS = {
     name: files(__package__).joinpath(f"{name}.lua").read_text() for name in ("top", "stats", "recent", "totals")
 }
 _TRIES = 5
-"""A rebuild may put another generation in place between two questions about one content; once, not five times."""
+"""The second try knows the present generation; a rebuild may put another in place once meanwhile, not four times."""
 _PARTITIONS_FOR_S = 5.0
 """How long the list of partitions is believed; it changes when the topic is made, and then never."""
 
@@ -113,6 +113,8 @@ class RedisReader:
         self._digests: dict[str, str] = {}
         self._partitions: list[int] = []
         self._partitions_at_s = float("-inf")
+        self._generations: dict[int, str] = {}
+        """What each partition's present generation was when last seen; a rebuild puts another in place."""
 
     async def get_top_content(self, limit: int = 10) -> list[TopContent]:
         """The contents with most events in the window, most first; ties go to the greater content id."""
@@ -139,14 +141,15 @@ class RedisReader:
         """None for a content that no event was seen of."""
         content_id = str(content_id)
         for _ in range(_TRIES):
-            answers = await self._ask("stats", self._now(), self._window_s, content_id)
-            found = next(((partition, answer) for partition, answer in answers if answer is not None), None)
+            answers = await self._ask("stats", self._now(), self._window_s, content_id, users_of=content_id)
+            found = next(((partition, answer) for partition, answer in answers if answer[0] is not None), None)
             if found is None:
                 return None
-            partition, (flat, window_events, window_ms, last, generation) = found
-            users = await self._users(partition, generation.decode(), content_id)
-            if users is not None:
+            partition, ((flat, window_events, window_ms, last, present), users) = found
+            generation = present.decode()
+            if self._generations.get(partition, "") == generation:
                 break
+            self._generations[partition] = generation
         else:
             raise Retry("Redis is being rebuilt over and over")
         held = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
@@ -204,37 +207,37 @@ class RedisReader:
     def _now(self) -> int:
         return floor_bucket(int(self._now_s() * 1e6))
 
-    async def _users(self, partition: int, generation: str, content_id: str) -> int | None:
-        """The estimate, if that generation is still the present one."""
-        prefix = self._settings.prefix
-        with translated():
-            async with self._client.pipeline(transaction=True) as pipe:
-                pipe.hget(position_key(prefix, partition), "generation")
-                pipe.pfcount(f"{generation_tag(prefix, partition, generation)}users:{content_id}")
-                present, users = await pipe.execute()
-        return int(users) if (present or b"").decode() == generation else None
+    async def _ask(self, script: str, *arguments: str | int, users_of: str | None = None) -> list[tuple[int, Any]]:
+        """Each partition with the script's answer; a server that forgot the script is told it again.
 
-    async def _ask(self, script: str, *arguments: str | int) -> list[tuple[int, Any]]:
-        """Each partition with the script's answer; a server that forgot the script is told it again."""
+        With `users_of` each answer is a pair: the script's, and the estimate of that content's users in the
+        generation that was the partition's present one when last seen, both of one moment.
+        """
         with translated():
             partitions = await self._known_partitions()
             if script not in self._digests:
                 await self._load()
             try:
-                return await self._ask_once(partitions, script, arguments)
+                return await self._ask_once(partitions, script, arguments, users_of)
             except foreign.NoScriptError:
                 await self._load()
-                return await self._ask_once(partitions, script, arguments)
+                return await self._ask_once(partitions, script, arguments, users_of)
 
     async def _ask_once(
-        self, partitions: Sequence[int], script: str, arguments: Sequence[str | int]
+        self, partitions: Sequence[int], script: str, arguments: Sequence[str | int], users_of: str | None
     ) -> list[tuple[int, Any]]:
         prefix = self._settings.prefix
-        async with self._client.pipeline(transaction=False) as pipe:
+        async with self._client.pipeline(transaction=users_of is not None) as pipe:
             for partition in partitions:
                 place = position_key(prefix, partition), tag(prefix, partition)
                 pipe.evalsha_ro(self._digests[script], 1, *place, *map(str, arguments))
+            if users_of is not None:
+                for partition in partitions:
+                    generation = self._generations.get(partition, "")
+                    pipe.pfcount(f"{generation_tag(prefix, partition, generation)}users:{users_of}")
             answers = await pipe.execute()
+        if users_of is not None:
+            answers = list(zip(answers[: len(partitions)], answers[len(partitions) :], strict=True))
         return list(zip(partitions, answers, strict=True))
 
     async def _load(self) -> None:
