@@ -9,30 +9,27 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from engagement_stream.backoff import Backoff
-from engagement_stream.broker.consumer import consumer, raise_unless_transient
+from engagement_stream.broker.consumer import consumer
 from engagement_stream.broker.membership import SeatWatch
 from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.errors import EngagementError, Reopen, Retry
-from engagement_stream.model.canary import canary_of
-from engagement_stream.model.engagement import is_watermark
 from engagement_stream.observe.metrics import REOPENED, RETRIES, StageMetrics
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.observe.tracing import now_ns, tell_batch
 from engagement_stream.settings import KafkaSettings
 from engagement_stream.sinks.base import Gather, Sink
+from engagement_stream.sinks.intake import take
+from engagement_stream.sinks.lag import LagTeller
 from engagement_stream.sinks.pending import Pending
 from engagement_stream.sinks.road import KafkaRoad
 
 _IDLE_POLL_S = 1.0
-_LAG_EVERY_S = 1.0
-_LAG_WHILE_WAITING_EVERY_S = 5.0
-_LAG_TIMEOUT_S = 2.0
 _CHUNK_RECORDS = 1_000
 """Taken from the consumer at a time, so that a batch of huge records is noticed before it fills the memory."""
 
@@ -92,7 +89,7 @@ class SinkStage:
         self._pending = Pending()
         self._watch = StallWatch(kafka, self._topic, quiet_s=_STALL_OF_REPLAYS_S if replays else None)
         self._seat = SeatWatch(kafka, self._group)
-        self._lag_told_s = 0.0
+        self._lag = LagTeller(self._topic, metrics, status)
 
     def run(self, stop: threading.Event) -> None:
         """Deliver until `stop` is set.
@@ -148,7 +145,7 @@ class SinkStage:
             self._write()
         if self._pending.empty:
             self._watch.look(self._pending.positions())
-        self._tell_lag(reader)
+        self._lag.tell(reader, self._pending.positions())
 
     def _open_sink(self, reader: Consumer, road: KafkaRoad) -> None:
         partitions = list(self._assigned)
@@ -175,26 +172,9 @@ class SinkStage:
                 return
 
     def _take_all(self, messages: Sequence[Message]) -> None:
-        """Raises Retry after the rest: the consumer has gone past these messages, they come but once."""
-        if not messages:
-            return
-        self._watch.heard()
-        now_s, trouble = time.monotonic(), None
-        for message in messages:
-            error = message.error()
-            if error is None:
-                value = self._pending.add(message, now_s)
-                if is_watermark(value) and (sent_us := canary_of(value)) is not None:
-                    self._status.canaries.read(message.partition() or 0, message.offset() or 0, sent_us)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant
-                self._pending.reached(message.partition() or 0, message.offset() or 0, now_s)
-            else:
-                try:
-                    raise_unless_transient(error, self._topic)
-                except Retry as reason:
-                    trouble = reason
-        if trouble is not None:
-            raise trouble
+        if messages:
+            self._watch.heard()
+            take(messages, self._pending, self._status.canaries, self._topic)
 
     def _take(self, message: Message | None) -> None:
         if message is not None:
@@ -230,7 +210,7 @@ class SinkStage:
         while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
             with contextlib.suppress(Retry):  # we are waiting already
                 self._take(reader.poll(min(left_s, 0.2)))
-            self._tell_lag_while_waiting(reader)
+            self._lag.tell_while_waiting(reader, self._assigned, self._pending.positions())
         still = {(p.topic, p.partition) for p in reader.assignment()}
         with contextlib.suppress(KafkaException):
             reader.resume([p for p in paused if (p.topic, p.partition) in still])
@@ -249,44 +229,6 @@ class SinkStage:
                 self._failures += 1
         return None
 
-    def _tell_lag(self, reader: Consumer) -> None:
-        now_s = time.monotonic()
-        if now_s - self._lag_told_s < _LAG_EVERY_S:
-            return
-        self._lag_told_s = now_s
-        lags: dict[int, int] = {}
-        for partition, position in self._pending.positions().items():
-            _, high = reader.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-            lags[partition] = max(high - position, 0) if high >= 0 else 0
-        self._report_lag(lags)
-
-    def _tell_lag_while_waiting(self, reader: Consumer) -> None:
-        """The same while nothing is fetched, so that an outage of the receiver shows how much waits for it.
-
-        The ends have to be asked for then; so do positions when the sink could not open. The group's offset may be
-        older than what the sink would tell: it is a figure to look at.
-        """
-        now_s = time.monotonic()
-        if now_s - self._lag_told_s < _LAG_WHILE_WAITING_EVERY_S or not self._assigned:
-            return
-        self._lag_told_s = now_s
-        parts = [TopicPartition(self._kafka.enriched_topic, partition) for partition in self._assigned]
-        lags: dict[int, int] = {}
-        try:
-            positions = self._pending.positions() or {
-                part.partition: max(part.offset, 0) for part in reader.committed(parts, _LAG_TIMEOUT_S)
-            }
-            for part in parts:
-                low, high = reader.get_watermark_offsets(part, _LAG_TIMEOUT_S)
-                lags[part.partition] = max(high - max(positions.get(part.partition, low), low), 0)
-        except KafkaException:
-            return
-        self._report_lag(lags)
-
-    def _report_lag(self, lags: Mapping[int, int]) -> None:
-        self._metrics.lag(lags)
-        self._status.detail(lag_records=sum(lags.values()), partitions=",".join(map(str, sorted(lags))))
-
     def _drop(self) -> None:
         self._open = False
         self._pending = Pending()
@@ -304,7 +246,7 @@ class SinkStage:
             reader.resume(reader.assignment())
         self._sink.close()
         self._drop()
-        self._metrics.lag(dict.fromkeys(self._assigned, 0))  # from now on somebody else's to tell
+        self._lag.gone(self._assigned)
         self._assigned = []
         self._status.canaries.assigned(())
         reader.unassign()
