@@ -81,7 +81,7 @@ def latency(
 
 @app.command(name="exactly-once")
 def exactly_once(
-    rows: Annotated[int, typer.Option(help="Backlog that each run works off.", min=50_000)] = 300_000,
+    rows: Annotated[int, typer.Option(help="Backlog that each run works off.", min=50_000)] = 1_000_000,
     rounds: Annotated[int, typer.Option(help="Runs of each, alternating; medians are told.", min=1)] = 3,
 ) -> None:
     """The same backlog with and without ENABLE_EXACTLY_ONCE."""
@@ -112,6 +112,23 @@ def growth(
         long = measure_growth(rig, 1_000, events, steps, names, tell)
     how = f"{_HOW} growth --events {events} --steps {steps} --contents {contents} --events-each {events_each}"
     keep("growth", f"{how} --sinks {sinks}", {"events": long, "contents": runs}, versions)
+
+
+@app.command()
+def workers(
+    count: Annotated[int, typer.Option(help="Workers of each stage, beside one; capture stays one.", min=2, max=3)] = 3,
+    events: Annotated[int, typer.Option(help="Events of each run.", min=100_000)] = 600_000,
+    sinks: Annotated[str, typer.Option(help="Sinks that take part.")] = "redis,bigquery,http",
+) -> None:
+    """What an event costs with one worker a stage and with several: what more cores would give."""
+    names = [name for name in sinks.split(",") if name]
+    runs = []
+    for number in (1, count):
+        with _servers() as (rig, versions):
+            tell(f"{number} of each stage:")
+            runs.append(measure_growth(rig, 1_000, events, 2, names, tell, workers=number))
+    found = {"workers": count, "one": runs[0].steps[-1], "several": runs[1].steps[-1]}
+    keep("workers", f"{_HOW} workers --count {count} --events {events} --sinks {sinks}", found, versions)
 
 
 @app.command()

@@ -7,7 +7,8 @@ from functools import partial
 
 import psycopg
 
-from engagement_stream.bench.rig import Rig, StageProcess, wait_for
+from benchmarks.goals.teams import Team, teams
+from engagement_stream.bench.rig import Rig, wait_for
 
 _ROWS_PER_COMMIT = 50_000
 _AHEAD_ROWS = 200_000
@@ -46,12 +47,14 @@ class Growth:
     steps: list[Step]
 
 
-def measure_growth(rig: Rig, contents: int, events: int, steps: int, stages: Sequence[str], tell: Tell) -> Growth:
+def measure_growth(
+    rig: Rig, contents: int, events: int, steps: int, sinks: Sequence[str], tell: Tell, *, workers: int = 1
+) -> Growth:
     """Fresh servers; the rows are written by PostgreSQL itself while the stages run."""
     each = events // steps
     found = []
     with (
-        rig.stages("capture", "enrich", *stages) as running,
+        teams(rig, ("enrich", *sinks), workers) as running,
         psycopg.connect(rig.settings.postgres.database_url.get_secret_value(), autocommit=True) as source,
     ):
         tell(f"{contents:,} contents ...")
@@ -70,7 +73,7 @@ def measure_growth(rig: Rig, contents: int, events: int, steps: int, stages: Seq
     return Growth(contents, found)
 
 
-def _write(source: psycopg.Connection, running: dict[str, StageProcess], contents: int, begin: int, end: int) -> None:
+def _write(source: psycopg.Connection, running: dict[str, Team], contents: int, begin: int, end: int) -> None:
     """Rows from `begin` to `end`; returns when every stage has them all."""
     deadline_s = time.monotonic() + _LIMIT_S
     for first in range(begin, end, _ROWS_PER_COMMIT):
@@ -83,5 +86,5 @@ def _write(source: psycopg.Connection, running: dict[str, StageProcess], content
         wait_for(partial(_has, stage, end), _LIMIT_S, f"{name} to have {end:,} events", every_s=0.1)
 
 
-def _has(stage: StageProcess, records: int) -> bool:
+def _has(stage: Team, records: int) -> bool:
     return stage.records() >= records

@@ -14,7 +14,7 @@ from benchmarks.measuring import middle
 from benchmarks.packages import plots_python
 from benchmarks.table import table
 
-_PARTS = ("latency", "sustained", "ladder", "compare", "whole", "exactly-once", "growth", "idle", "serving")
+_PARTS = ("latency", "sustained", "ladder", "compare", "whole", "exactly-once", "growth", "workers", "idle", "serving")
 _HEAD = """# Benchmarks
 
 Written by `python -m benchmarks goals page` out of the raw data in [docs/benchmarks](benchmarks/). Servers, traffic
@@ -27,6 +27,7 @@ _TITLES = {
     "ladder": "Throughput against lag",
     "exactly-once": "What exactly-once costs",
     "growth": "Cost of growth",
+    "workers": "More workers",
 }
 
 
@@ -171,6 +172,22 @@ def _growth(result: Any) -> Iterator[str]:
         yield f"| {title} | {' | '.join(cells)} |"
 
 
+def _workers(result: Any) -> Iterator[str]:
+    one, several, count = result["one"], result["several"], result["workers"]
+    yield f"The whole chain on a backlog, all of it on this machine: what an event costs with {count} workers"
+    yield "a stage tells what more cores would give. The last column is that on paper: a core to each worker, others to"
+    yield "the servers. Capture is one process, for a slot has one reader: its rate is the whole's."
+    yield ""
+    yield f"| stage | CPU us, one worker | {count} workers | ratio | MB a worker | events/s on paper |"
+    yield "|---|---|---|---|---|---|"
+    for name, alone_us in one["cpu_us_per_event"].items():
+        shared_us, cores = several["cpu_us_per_event"][name], 1 if name == "capture" else count
+        yield (
+            f"| {name} | {alone_us:.1f} | {shared_us:.1f} | {shared_us / alone_us:.2f}x "
+            f"| {several['rss_mb'][name]:.0f} | {cores * 1e6 / shared_us:,.0f} |"
+        )
+
+
 def _or_blank(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
@@ -183,4 +200,5 @@ _SECTIONS: dict[str, Callable[[Any], Iterator[str]]] = {
     "whole": _peers,
     "exactly-once": _exactly_once,
     "growth": _growth,
+    "workers": _workers,
 }

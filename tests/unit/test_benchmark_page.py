@@ -66,6 +66,17 @@ def test_the_page_tells_date_machine_versions_and_how_to_repeat() -> None:
         assert wanted in text
 
 
+def test_more_workers_are_told_as_cores_on_paper() -> None:
+    """Three workers at 8 us an event do three times 125,000; capture stays one."""
+
+    def step(us: float) -> dict[str, Any]:
+        return {"events": 1, "cpu_us_per_event": {"capture": us, "enrich": us}, "rss_mb": {"capture": 90, "enrich": 99}}
+
+    text = page({"workers": record("workers", {"workers": 3, "one": step(7.5), "several": step(8.0)})}, set())
+    assert "| enrich | 7.5 | 8.0 | 1.07x | 99 | 375,000 |" in text
+    assert "| capture | 7.5 | 8.0 | 1.07x | 90 | 125,000 |" in text
+
+
 def test_a_slope_is_growth_per_second() -> None:
     """Noise around a straight line does not hide it."""
     assert slope([(0.0, 1), (1.0, 9), (2.0, 21), (3.0, 29)]) == pytest.approx(9.6)

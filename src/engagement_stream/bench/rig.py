@@ -98,6 +98,7 @@ class Rig:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise
         self.environment = {**self._world.environment(), "LOG_FORMAT": "json"}
+        self._environ = dict(os.environ)
         os.environ.update(self.environment)
         self.settings = Settings.load()
         return self
@@ -106,6 +107,9 @@ class Rig:
         for stage in self._stages:
             stage.stop()
         self._world.stop()
+        # Or the next world would take these servers, by then gone, for ones that its user runs.
+        os.environ.clear()
+        os.environ.update(self._environ)
         shutil.rmtree(self._directory, ignore_errors=True)
 
     @contextmanager
