@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from benchmarks.capturing import Debezium, OurCapture
 from benchmarks.enriching import PeerEnrich
 from benchmarks.offsets import Offsets
-from engagement_stream.bench.rig import Rig, StageProcess, stop_process
+from engagement_stream.bench.rig import Rig, StageProcess, stop_process, wait_for
+
+_START_WITHIN_S = 60.0
 
 
 class OurWhole:
@@ -29,12 +31,16 @@ class OurWhole:
         self._captured.prepare()
 
     def start(self) -> None:
+        """From the end: else the first stages would have done most of the work before the last one is there."""
+        for name in ("redis", "enrich", "capture"):
+            stage = self._stage(name)
+            self._stages.insert(0, stage)
+            wait_for(stage.is_running, _START_WITHIN_S, f"{name} to run")
+
+    def _stage(self, name: str) -> StageProcess:
         prefix = self._captured.prefix
         environment = {**self._captured.environment, "REDIS_KEY_PREFIX": prefix}
-        self._stages = [
-            StageProcess(name, environment, self._directory / f"{prefix}-{name}.log")
-            for name in ("capture", "enrich", "redis")
-        ]
+        return StageProcess(name, environment, self._directory / f"{prefix}-{name}.log")
 
     def progress(self) -> int:
         return self._stages[-1].records()

@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -49,6 +48,11 @@ class StageProcess:
             return decode_report(httpx.get(f"{self.url}/status", timeout=2.0).content)
         except httpx.HTTPError:
             return None
+
+    def is_running(self) -> bool:
+        """Whether it says so."""
+        report = self.status()
+        return report is not None and report.state == "running"
 
     def records(self) -> int:
         """Records that are durable behind it, since it started."""
@@ -122,7 +126,7 @@ class Rig:
         self._stages += started.values()
         try:
             for stage in started.values():
-                wait_for(partial(_is_running, stage), 60.0, f"{stage.name} to run")
+                wait_for(stage.is_running, 60.0, f"{stage.name} to run")
             yield started
         finally:
             for stage in started.values():
@@ -195,8 +199,3 @@ def wait_for(condition: Callable[[], object], timeout_s: float, what: str, every
                 f"waited {timeout_s:.0f} s for {what}: the machine is too busy, or something is wrong"
             )
         time.sleep(every_s)
-
-
-def _is_running(stage: StageProcess) -> bool:
-    report = stage.status()
-    return report is not None and report.state == "running"
