@@ -14,7 +14,10 @@ SCENARIOS: Final = (
         CAPTURE,
         "A first copy; killed before a commit; killed in the middle of a transaction larger than a chunk; pairs of "
         "transactions that overlap. Then every row once, with its values.",
-        (Patch("capture/outgoing.py", "MAX_RECORDS = 30_000 ", "MAX_RECORDS = 50 "),),
+        (
+            Patch("capture/outgoing.py", "MAX_RECORDS = 30_000 ", "MAX_RECORDS = 50 "),
+            Patch("capture/streaming.py", "_PIECE_MESSAGES = 500", "_PIECE_MESSAGES = 20"),
+        ),
     ),
     Scenario(
         ENRICH,
@@ -89,7 +92,7 @@ MUTANTS: Final = (
         "going on in the middle of a transaction is off by one",
         CAPTURE,
         "missing",
-        (Patch("capture/changes.py", "if index < self._first_new:", "if index <= self._first_new:"),),
+        (Patch("capture/changes.py", "or index < self._first_new", "or index <= self._first_new"),),
     ),
     Mutant(
         "offsets apart from the output",

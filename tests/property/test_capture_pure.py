@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from engagement_stream.capture import pgoutput
 from engagement_stream.capture.copy_text import copy_row
 from engagement_stream.capture.envelope import (
-    created_template,
     envelope,
     row_format,
     source_commit,
@@ -20,8 +19,8 @@ from engagement_stream.capture.envelope import (
     tail,
 )
 from engagement_stream.capture.first_images import FirstImages, IdSet
-from engagement_stream.capture.inserted import insert_reader
-from engagement_stream.capture.pgoutput import Column, UnexpectedMessage, Values
+from engagement_stream.capture.inserted import inserted_reader
+from engagement_stream.capture.pgoutput import Column, Relation, UnexpectedMessage, Values
 from engagement_stream.capture.snapshot import Snapshot
 from engagement_stream.capture.values import NULL
 from engagement_stream.model.change import decode_event_change
@@ -60,28 +59,50 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(data: bytes) -> None:
                 decode(kind + data)
 
 
-@given(rows.filter(len), st.integers(0, 2**40))
-def test_the_short_way_of_an_inserted_row_ends_where_the_long_one_does(values: Values, index: int) -> None:
-    """The same record and the same key's values, whichever way was taken; types that quote, replace and pass on."""
-    oids = (25, 20, 1184, 2950, 701)
-    columns = [Column(f"c{number}", oids[number % len(oids)]) for number in range(len(values))]
-    read = insert_reader(columns)(b"I\0\0\0\5N" + _tuple(values))
-    assert read is not None
-    cells, raw = read
-    long_way = envelope(NULL, row_format(columns)(raw), b"source%d" % index + b"end", b"tail")  # type: ignore[arg-type]  # bytes or None here
-    assert raw == values
-    assert created_template(columns) % (*cells, b"source", index, b"end", b"tail") == long_way
+_TYPED = {
+    25: cells,
+    20: st.none() | int64.map(lambda number: b"%d" % number),
+    1184: st.none() | st.sampled_from([b"2025-08-01 12:00:00.5+00", b"12025-08-01 12:00:00+00", b"infinity", b" +00"]),
+    2950: st.none() | st.uuids().map(lambda found: str(found).encode()),
+    701: st.sampled_from([b"NaN", b"1e+30", b"-0.5"]),
+    1700: st.integers(0, 10**300).map(lambda number: b"%d.5" % number),
+}
+"""Type -> values of a column of that type."""
 
 
-@given(rows, st.data())
+@given(st.lists(st.tuples(*_TYPED.values()).map(list), max_size=4), st.integers(0, 2**40), st.data())
+def test_the_short_way_of_inserted_rows_ends_where_the_long_one_does(
+    found: list[Values], index: int, data: st.DataObject
+) -> None:
+    """The same records with the same keys, whichever way was taken; types that quote, replace and pass on."""
+    relation = Relation(5, "public", "t", tuple(Column(f"c{oid}", oid) for oid in _TYPED))
+    read = inserted_reader(relation, "c2950", "c25")
+    messages = [b"I\0\0\0\5N" + _tuple(values) for values in found]
+    at = data.draw(st.integers(0, len(messages)))
+    encode = row_format(relation.columns)
+    assert (
+        read(messages, at, b",source", index, b"end")
+        == [
+            (-1, envelope(NULL, encode(row), b",source%d" % number, b"end"), row[3] or row[0])  # type: ignore[arg-type]  # bytes or None here
+            for number, row in enumerate(found[at:], index)
+        ]
+    )
+
+
+@given(rows.filter(len), st.data())
 def test_the_short_way_takes_nothing_that_the_long_one_refuses(values: Values, data: st.DataObject) -> None:
-    """Damaged messages go the long way, which tells what is wrong."""
+    """Damaged messages, and those behind them, go the long way, which tells what is wrong."""
+    columns = tuple(Column(f"c{number}", 25) for number in range(len(values)))
+    read = inserted_reader(Relation(5, "public", "t", columns), "c0", "c0")
     message = b"I\0\0\0\5N" + _tuple(values)
     at = data.draw(st.integers(5, len(message) - 1))
     damaged = data.draw(st.sampled_from([message[:at], message + b"n", message[:at] + b"\xff" + message[at + 1 :]]))
-    read = insert_reader([Column("c", 25)] * len(values))(damaged)
-    if read is not None:
-        assert pgoutput.insert(damaged) == (5, read[1])
+    records = read([message, damaged, message], 0, b",source", 0, b"end")
+    if len(records) == 1:
+        return
+    taken = pgoutput.insert(damaged)[1]
+    assert records[1][1] == envelope(NULL, row_format(columns)(taken), b",source1", b"end")  # type: ignore[arg-type]  # as above
+    assert len(records) == 3
 
 
 def _copy_line(values: Values) -> bytes:

@@ -7,12 +7,12 @@ crash and passed over by that count: rows of one transaction may share an LSN, s
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engagement_stream.capture import pgoutput
 from engagement_stream.capture.envelope import envelope, message_envelope, source_commit, source_end, source_table, tail
 from engagement_stream.capture.first_images import FirstImages
-from engagement_stream.capture.outgoing import MAX_VALUE_BYTES, Outgoing
+from engagement_stream.capture.outgoing import Outgoing
 from engagement_stream.capture.pgoutput import UNCHANGED, Values
 from engagement_stream.capture.progress import Copy, Progress
 from engagement_stream.capture.records import Records
@@ -25,6 +25,7 @@ from engagement_stream.model.position import FIRST_STREAMED_INDEX
 from engagement_stream.settings import KafkaSettings
 
 _MESSAGE_INDEX = 0  # a message outside of transactions has an LSN to itself
+_INSERT = bytes([pgoutput.INSERT])
 _OPS = (b"c", b"u", b"d", b"t", b"m")
 
 
@@ -70,8 +71,30 @@ class Changes:
         """The first copy is on its way, or, with None, over."""
         self._copy, self._first_images = copy, first_images
 
-    def handle(self, message: bytes) -> None:
-        """Raises Fatal for what the protocol does not know."""
+    def handle(self, messages: Sequence[bytes]) -> None:
+        """Raises Fatal for what the protocol does not know; all that came before it is done then."""
+        at = 0
+        while at < len(messages):
+            taken = self._inserts(messages, at) if messages[at][:1] == _INSERT else 0
+            if not taken:
+                self._handle(messages[at])
+            at += taken or 1
+
+    def _inserts(self, messages: Sequence[bytes], at: int) -> int:
+        """The usual way of nearly all records: a run of inserted events in one go. How many messages that were."""
+        table = self._tables.get(int.from_bytes(messages[at][1:5]))
+        if table is None or not table.is_events or self._first_images is not None or self._was_delivered(self._index):
+            return 0
+        records = table.inserted(messages, at, table.head, self._index, self._catalog_end + self._create_tail)
+        count = len(records)
+        if count:
+            self._out.add_all(self._events_topic, records)
+            self._out.commit_ts_us += [self.commit_ts_us] * count
+            self._index += count
+            self.next_index = self._index
+        return count
+
+    def _handle(self, message: bytes) -> None:
         try:
             handler = self._handlers[message[0]]
         except (KeyError, IndexError):
@@ -126,9 +149,7 @@ class Changes:
         table = self._table(pgoutput.relation_of(message))
         if table is None:
             return
-        # The short way is for events while nothing is copied: by far most records are such.
-        short = table.read_insert(message) if table.is_events and self._first_images is None else None
-        cells, values = short or (None, pgoutput.insert(message)[1])
+        values = pgoutput.insert(message)[1]
         index = self._take_index()
         if index is None:
             return
@@ -136,12 +157,6 @@ class Changes:
             self._out.commit_ts_us.append(self.commit_ts_us)
             if self._first_images is not None:
                 self._first_images.created(_id(table, values))
-        if cells is not None:
-            value = table.created % (*cells, table.head, index, self._catalog_end, self._create_tail)
-            if len(value) <= MAX_VALUE_BYTES:
-                key = values[table.content_id_at] or values[table.id_at]
-                self._out.add(self._events_topic, value, key)  # type: ignore[arg-type]  # an insert carries every value
-                return
         self._put(table, b"c", None, values, index, message)
 
     def _update(self, message: bytes) -> None:
@@ -239,14 +254,16 @@ class Changes:
 
     def _take_index(self) -> int | None:
         """The next record's index; None when it was delivered before."""
-        if self._passed:
-            return None
         index = self._index
         self._index = index + 1
-        if index < self._first_new:
+        if self._was_delivered(index):
             return None
         self.next_index = index + 1
         return index
+
+    def _was_delivered(self, index: int) -> bool:
+        """Whether the record with this index of the present transaction is in Kafka already."""
+        return self._passed or index < self._first_new
 
     def _table(self, relation_id: int) -> Table | None:
         try:

@@ -23,9 +23,10 @@ def row_template(columns: Iterable[Column]) -> bytes:
     return b"{%b}" % b",".join(_json(c.name).replace(b"%", b"%%") + b":%b" for c in columns)
 
 
-def created_template(columns: Iterable[Column]) -> bytes:
-    """An inserted row's envelope, for `%` with its values as JSON, source, index, the source's end, and tail."""
-    return b'{"before":null,"after":' + row_template(columns) + b"%b%d%b%b"
+def created_pieces(columns: Sequence[Column]) -> list[bytes]:
+    """What stands before, between and after an inserted row's values (as JSON); the source block follows."""
+    names = [_json(column.name) + b":" for column in columns]
+    return [b'{"before":null,"after":{' + names[0], *(b"," + name for name in names[1:]), b"}"]
 
 
 def row_format(columns: Iterable[Column]) -> Callable[[Row], bytes]:

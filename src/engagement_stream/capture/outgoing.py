@@ -2,10 +2,12 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from engagement_stream.broker.dead_letter import DeadLetter
 from engagement_stream.broker.topics import DLQ_MAX_BYTES, RAW_MAX_BYTES
 from engagement_stream.broker.transaction import Outbox
+from engagement_stream.broker.transaction import Outgoing as Record
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.observe.metrics import CHANGED_LATER, DEAD_LETTERS, OVERSIZED
 from engagement_stream.settings import KafkaSettings
@@ -66,6 +68,13 @@ class Outgoing:
         self._produce(topic, value, key, partition)
         self.records += 1
         self.bytes += len(value)
+
+    def add_all(self, topic: str, records: Sequence[Record]) -> None:
+        """The same for many."""
+        self.begin()
+        self._outbox.produce_all(topic, records)
+        self.records += len(records)
+        self.bytes += sum([len(value) for _partition, value, _key in records])
 
     def add_letter(self, letter: DeadLetter) -> None:
         """Its value cut to what fits: no row is too large to leave a trace."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
@@ -17,10 +18,10 @@ from engagement_stream.capture.connect import Client, result_error, translated
 from engagement_stream.errors import Retry
 from engagement_stream.model.position import format_lsn, parse_lsn
 
-XLOG_DATA = ord("w")
-KEEPALIVE = ord("k")
-XLOG_HEADER_BYTES = 25
-_KEEPALIVE = Struct("!xQqB").unpack
+_XLOG_DATA = ord("w")
+_XLOG_HEADER_BYTES = 25
+_KEEPALIVE = ord("k")
+_KEEPALIVE_FRAME = Struct("!xQqB").unpack
 _STATUS = Struct("!cQQQqB").pack
 _POSTGRES_EPOCH_US = 946_684_800_000_000
 
@@ -43,10 +44,24 @@ class CreatedSlot:
     snapshot_name: str
 
 
-def keepalive(frame: memoryview) -> tuple[int, bool]:
-    """(LSN up to which everything was sent, whether the server wants an answer now)."""
-    lsn, _sent_at, reply = _KEEPALIVE(frame)
-    return lsn, reply == 1
+class KeepAlive(NamedTuple):
+    """`lsn`: everything up to there was sent; `asked`: the server wants an answer now."""
+
+    lsn: int
+    asked: bool
+
+
+class Piece(NamedTuple):
+    """Of the stream: messages of pgoutput, then a keep-alive if one came; `more` may have arrived behind it."""
+
+    messages: list[bytes]
+    keepalive: KeepAlive | None
+    more: bool
+
+
+def _keepalive(frame: memoryview) -> KeepAlive:
+    lsn, _sent_at, reply = _KEEPALIVE_FRAME(frame)
+    return KeepAlive(lsn, reply == 1)
 
 
 class ReplicationSession:
@@ -120,20 +135,22 @@ class ReplicationSession:
         if result.status != ExecStatus.COPY_BOTH:
             raise result_error(result)
 
-    def drain(self, handle: Callable[[memoryview], bool], max_frames: int) -> bool:
-        """Give frame after frame to `handle` until it returns True or there were `max_frames` of them.
-
-        False when nothing more has arrived.
-        """
+    def read(self, max_messages: int, max_bytes: int) -> Piece:
+        """What has arrived, up to the next keep-alive and to about so much. Never waits."""
         pg, ready = self._pg, self._poll.poll
         get = pg.get_copy_data
+        messages: list[bytes] = []
         with translated():
             while True:
                 size, frame = get(1)
                 if size > 0:
-                    max_frames -= 1
-                    if handle(frame) or max_frames == 0:
-                        return True
+                    if frame[0] == _XLOG_DATA:
+                        messages.append(frame[_XLOG_HEADER_BYTES:].tobytes())
+                        max_bytes -= size
+                        if len(messages) >= max_messages or max_bytes <= 0:
+                            return Piece(messages, None, more=True)
+                    elif frame[0] == _KEEPALIVE:
+                        return Piece(messages, _keepalive(frame), more=True)
                 elif size < 0:
                     self._ended()
                 elif ready(0):
@@ -141,7 +158,7 @@ class ReplicationSession:
                     if pg.status == ConnStatus.BAD:
                         raise Retry(f"PostgreSQL: {pg.get_error_message().strip()}")
                 else:
-                    return False
+                    return Piece(messages, None, more=False)
 
     def send_status(self, flush_lsn: int, *, want_reply: bool = False) -> None:
         """Acknowledge everything up to `flush_lsn`: the caller has it committed in Kafka."""

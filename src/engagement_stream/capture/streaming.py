@@ -21,7 +21,6 @@ from engagement_stream.capture.outgoing import Outgoing
 from engagement_stream.capture.pgoutput import Relation
 from engagement_stream.capture.progress import Progress, ProgressTopic
 from engagement_stream.capture.records import Records
-from engagement_stream.capture.session import KEEPALIVE, XLOG_DATA, XLOG_HEADER_BYTES, keepalive
 from engagement_stream.capture.slot import check_slot
 from engagement_stream.capture.slot_watch import tell_slot
 from engagement_stream.capture.tables import Table, table_of
@@ -39,7 +38,9 @@ _MAX_AGE_S = 0.4  # a Kafka transaction is not kept open longer than this while 
 # librdkafka comes back 20 ms later: a short breath between small transactions halves the median latency (measured).
 _FEW_RECORDS = 500
 _BREATH_S = 0.004
-_MAX_FRAMES = 20_000  # then look at the clock, whatever the frames were
+_PIECE_MESSAGES = 500
+_PIECE_BYTES = 1 << 20
+_MAX_PIECES = 40  # then look at the clock, whatever was in them
 _IDLE_COMMIT_EVERY_S = 10.0
 _ASKED_COMMIT_EVERY_S = 1.0
 _SLOT_LAG_EVERY_S = 10.0
@@ -81,7 +82,7 @@ class Streaming:
         self._start()
         while not stop.is_set():
             try:
-                more = self._session.drain(self._take, _MAX_FRAMES)
+                more = self._read()
             except Fatal:
                 self._commit()  # what came before it is not held back by it
                 raise
@@ -156,16 +157,17 @@ class Streaming:
         assert table is not None
         return table
 
-    def _take(self, frame: memoryview) -> bool:
-        """One frame of the stream; True when the open transaction is full."""
-        if frame[0] == XLOG_DATA:
-            self._changes.handle(frame[XLOG_HEADER_BYTES:].tobytes())
-            return self._out.full
-        if frame[0] == KEEPALIVE:
-            lsn, asked = keepalive(frame)
-            self._changes.sent_up_to(lsn)
-            self._asked = self._asked or asked
-        return False
+    def _read(self) -> bool:
+        """What has arrived, unless the open transaction is full before; whether there may be more."""
+        for _ in range(_MAX_PIECES):
+            piece = self._session.read(_PIECE_MESSAGES, _PIECE_BYTES)
+            self._changes.handle(piece.messages)
+            if piece.keepalive is not None:
+                self._changes.sent_up_to(piece.keepalive.lsn)
+                self._asked = self._asked or piece.keepalive.asked
+            if not piece.more or self._out.full:
+                return piece.more
+        return True
 
     def _copy_some(self) -> bool:
         """A piece of the first copy, if there is one and it may go on; whether any row was read."""

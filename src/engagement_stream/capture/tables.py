@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engagement_stream.capture.envelope import Row, created_template, row_format, source_table
-from engagement_stream.capture.inserted import Cut, insert_reader
+from engagement_stream.capture.envelope import Row, row_format, source_table
+from engagement_stream.capture.inserted import Inserted, inserted_reader
 from engagement_stream.capture.pgoutput import Column, Relation
 from engagement_stream.capture.values import INTEGER_OIDS, TIMESTAMPTZ_OID, UUID_OID, is_text
 from engagement_stream.errors import Fatal
@@ -63,9 +63,7 @@ class Table:
     relation: Relation
     is_events: bool
     encode: Callable[[Row], bytes]
-    read_insert: Callable[[bytes], Cut | None]
-    created: bytes
-    """`envelope.created_template` of what `read_insert` gives."""
+    inserted: Inserted
     source: bytes
     id_at: int
     content_id_at: int
@@ -97,8 +95,7 @@ def table_of(relation: Relation, connector: str, database: str) -> Table | None:
         relation,
         is_events,
         row_format(relation.columns),
-        insert_reader(relation.columns),
-        created_template(relation.columns),
+        inserted_reader(relation, "content_id" if is_events else "id", "id"),
         source_table(connector, database, relation.schema, relation.name),
         id_at,
         names.index("content_id") if is_events else id_at,

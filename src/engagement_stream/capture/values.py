@@ -11,13 +11,13 @@ import msgspec
 ToJson = Callable[[bytes], bytes]
 NULL: Final = b"null"
 
-_encode_text = msgspec.json.Encoder().encode
+encode_text = msgspec.json.Encoder().encode
 _NOT_JSON_NUMBERS: Final = frozenset({b"NaN", b"Infinity", b"-Infinity"})
 
 
 def text(value: bytes) -> bytes:
     """Any text as a JSON string; raises UnicodeDecodeError for what is not UTF-8 (a SQL_ASCII database)."""
-    return _encode_text(value.decode())
+    return encode_text(value.decode())
 
 
 def plain(value: bytes) -> bytes:
