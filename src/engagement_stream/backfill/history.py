@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engagement_stream.enrich.catalog import Version
 from engagement_stream.enrich.storable import HISTORY_GONE
+from engagement_stream.enrich.versions import Version
 from engagement_stream.model.change import ContentRow
 from engagement_stream.model.position import SNAPSHOT_CONTENT_INDEX, Position
 

@@ -6,47 +6,22 @@ stand at it: not for the first copy, whose records all share one position, and n
 half of a changed primary key (d, then c; ours stand at two positions, other writers' may not).
 """
 
-import sys
-from bisect import insort
-from operator import attrgetter
-from typing import Final
-
-import msgspec
-
 from engagement_stream.enrich.storable import (
     NUMBER_OUT_OF_RANGE,
     TIMESTAMP_OUT_OF_RANGE,
     fits_int64,
     storable_timestamp,
 )
+from engagement_stream.enrich.versions import Version, Versions
 from engagement_stream.model.change import OP_CREATE, OP_DELETE, OP_TRUNCATE, ContentChange, ContentRow
 from engagement_stream.model.position import BEGINNING, FIRST_STREAMED_INDEX, Position
 
-_BY_POSITION: Final = attrgetter("position")
-
-
-class Version(msgspec.Struct, frozen=True, gc=False):
-    """A content from `position` on, until its next version."""
-
-    position: Position
-    exists: bool
-    """False: deleted."""
-    created: bool = False
-    """It did not exist before (as against: an older version may be lost to compaction)."""
-    slug: str | None = None
-    title: str | None = None
-    content_type: str | None = None
-    length_seconds: int | None = None
-    publish_ts: str | None = None
-    problem: tuple[str, str] | None = None
-    """Why an event that joins it cannot be stored (reason, detail)."""
-
 
 class Catalog:
-    """`versions`: content id -> versions, oldest first; never an empty list."""
+    """`versions`: what is known, by content."""
 
     def __init__(self) -> None:
-        self.versions: dict[str, list[Version]] = {}
+        self.versions = Versions()
         self.newest: Position = BEGINNING
         self._complete: Position = BEGINNING
         self._doubtful = False
@@ -76,18 +51,17 @@ class Catalog:
         """Take in the next record of the content topic; the same record again changes nothing."""
         position = change.source.position
         if change.op == OP_TRUNCATE:
-            for content_id, versions in self.versions.items():
-                if versions[-1].exists:
-                    self._insert(content_id, Version(position, exists=False))
+            for content_id in [known for known in self.versions if self.versions.newest(known).exists]:
+                self.versions.insert(content_id, Version(position, exists=False))
         elif change.op == OP_DELETE:
             if change.before is not None:
-                self._insert(change.before.id, Version(position, exists=False))
+                self.versions.insert(change.before.id, Version(position, exists=False))
         elif change.after is not None:
             row = change.after
             moved = change.before is not None and change.before.id != row.id
             if change.before is not None and moved:
-                self._insert(change.before.id, Version(position, exists=False))
-            self._insert(row.id, _version(row, position, created=moved or change.op == OP_CREATE))
+                self.versions.insert(change.before.id, Version(position, exists=False))
+            self.versions.insert(row.id, _version(row, position, created=moved or change.op == OP_CREATE))
         if position > self.newest:
             self.newest = position
             self._doubtful = False
@@ -96,19 +70,8 @@ class Catalog:
 
     def add_unreadable(self, content_id: str, problem: tuple[str, str]) -> None:
         """A record that says nothing but whose it is: events that would join it must not join an older one."""
-        self._insert(content_id, Version(self.newest, exists=True, problem=problem))
+        self.versions.insert(content_id, Version(self.newest, exists=True, problem=problem))
         self._doubtful = True
-
-    def _insert(self, content_id: str, version: Version) -> None:
-        versions = self.versions.get(content_id)
-        if versions is None:
-            self.versions[content_id] = [version]
-        elif versions[-1].position < version.position:
-            versions.append(version)
-        else:  # a repetition (at-least-once capture): the same place, the same version
-            kept = [old for old in versions if old.position != version.position]
-            insort(kept, version, key=_BY_POSITION)
-            self.versions[content_id] = kept
 
 
 def _version(row: ContentRow, position: Position, *, created: bool) -> Version:
@@ -120,7 +83,6 @@ def _version(row: ContentRow, position: Position, *, created: bool) -> Version:
         )
     elif row.length_seconds is not None and not fits_int64(row.length_seconds):
         problem = (NUMBER_OUT_OF_RANGE, "length_seconds of its content does not fit into 64 bits")
-    content_type = None if row.content_type is None else sys.intern(row.content_type)
     return Version(
-        position, True, created, row.slug, row.title, content_type, row.length_seconds, row.publish_ts, problem
+        position, True, created, row.slug, row.title, row.content_type, row.length_seconds, row.publish_ts, problem
     )

@@ -12,7 +12,6 @@ The as-of rule: an event joins the newest version of its content whose position 
 
 from collections.abc import Mapping, Sequence
 
-from engagement_stream.enrich.catalog import Version
 from engagement_stream.enrich.storable import (
     HISTORY_GONE,
     INT64_MAX,
@@ -24,6 +23,7 @@ from engagement_stream.enrich.storable import (
     fits_int64,
     storable_timestamp,
 )
+from engagement_stream.enrich.versions import Version
 from engagement_stream.model.change import OP_READ, EventChange, EventRow
 from engagement_stream.model.engagement import FORMAT_VERSION, LIVE, SNAPSHOT, Engagement, Watermark
 from engagement_stream.model.position import Position

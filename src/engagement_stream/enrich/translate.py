@@ -14,9 +14,9 @@ from confluent_kafka import Message
 from engagement_stream.broker.dead_letter import DeadLetter
 from engagement_stream.broker.retry import replay_of
 from engagement_stream.broker.topics import DLQ_MAX_BYTES, ENRICHED_MAX_BYTES
-from engagement_stream.enrich.catalog import Version
 from engagement_stream.enrich.rules import enrich, watermark
 from engagement_stream.enrich.storable import DEFECT, MALFORMED, TOO_LARGE, UNKNOWN_OP, Rejected
+from engagement_stream.enrich.versions import Version
 from engagement_stream.model.canary import canary_sent_us
 from engagement_stream.model.change import (
     OP_CREATE,

@@ -7,7 +7,7 @@ own: a defect in `enrich.rules` must not be its own judge.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from engagement_stream.enrich.catalog import Version
+from engagement_stream.enrich.versions import Version
 from engagement_stream.model.change import OP_READ, EventChange
 from engagement_stream.model.engagement import FORMAT_VERSION, LIVE, SNAPSHOT, Engagement
 from engagement_stream.model.position import Position

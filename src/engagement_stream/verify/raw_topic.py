@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from engagement_stream.enrich.catalog import Catalog, Version
+from engagement_stream.enrich.catalog import Catalog
 from engagement_stream.enrich.storable import CONTENT_UNREADABLE
+from engagement_stream.enrich.versions import Version
 from engagement_stream.model.change import (
     OP_CREATE,
     OP_READ,

@@ -20,7 +20,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry as ClientRetry
 
-from engagement_stream.enrich.catalog import Version
+from engagement_stream.enrich.versions import Version
 from engagement_stream.model.engagement import Engagement
 from engagement_stream.model.position import BEGINNING, Position
 from engagement_stream.settings import RedisSettings
