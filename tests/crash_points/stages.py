@@ -222,7 +222,7 @@ STEPS: Final = (
     ),
     Step(
         "enrich/stage.py::EnrichStage._forward",
-        "_outbox.produce_all",
+        "self._produce",
         "enrich.before_begin",
         "enrich.after_produce",
         "The output is on its way, in an open transaction.",

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -34,6 +34,7 @@ from engagement_stream.observe.tracing import now_ns, tell_batch
 from engagement_stream.settings import KafkaSettings
 
 _BATCH_RECORDS = 10_000
+_PIECE_RECORDS = 1_000
 _IDLE_POLL_S = 1.0
 _CATALOG_WAIT_S = 5.0
 _LAG_EVERY_S = 1.0
@@ -218,25 +219,33 @@ class EnrichStage:
         read(messages, batch)
         if not self._catalog_covers(reader, batch, stop):
             return
-        output = translate(batch, self._catalog.catalog.versions)
         crash_point("enrich.before_begin")
         self._outbox.begin()
-        self._outbox.produce_all(self._kafka.enriched_topic, output.records)
+        outputs = [self._produce(piece) for piece in batch.pieces(_PIECE_RECORDS)]
         crash_point("enrich.after_produce")
+        self._commit(reader, {(topic, partition): end for partition, end in batch.ends.items()})
+        crash_point("enrich.after_commit")
+        for output in outputs:
+            self._count(output, replayed=replayed)
+        if not replayed:
+            self._status.canaries.durable(batch.ends)
+        tell_batch(
+            "enrich.batch",
+            began_ns,
+            records=sum(len(output.records) for output in outputs),
+            commit_ts_us=[] if replayed else [at_us for output in outputs for at_us in output.live_commit_ts_us],
+            positions={p: (starts.get((topic, p), end), end) for p, end in batch.ends.items()},
+        )
+
+    def _produce(self, piece: Read) -> Output:
+        """A piece is on its way to the brokers while the next one is translated: little is left to wait for."""
+        output = translate(piece, self._catalog.catalog.versions)
+        self._outbox.produce_all(self._kafka.enriched_topic, output.records)
         for letter in output.letters:
             self._outbox.produce(
                 self._kafka.dlq_topic, letter.value, letter.name, letter.partition, headers=letter.headers()
             )
-        self._commit(reader, {(topic, partition): end for partition, end in batch.ends.items()})
-        crash_point("enrich.after_commit")
-        self._count(output, batch.ends, replayed=replayed)
-        tell_batch(
-            "enrich.batch",
-            began_ns,
-            records=len(output.records),
-            commit_ts_us=[] if replayed else output.live_commit_ts_us,
-            positions={p: (starts.get((topic, p), end), end) for p, end in batch.ends.items()},
-        )
+        return output
 
     def _catalog_covers(self, reader: Consumer, batch: Read, stop: threading.Event) -> bool:
         """Wait until content is known as far as the batch needs it; false if the batch is no longer ours.
@@ -281,7 +290,7 @@ class EnrichStage:
             self._commit(reader, moved)
             crash_point("enrich.after_settle")
 
-    def _count(self, output: Output, ends: Mapping[int, int], *, replayed: bool) -> None:
+    def _count(self, output: Output, *, replayed: bool) -> None:
         records = len(output.records) - output.marks
         if replayed:  # how long a letter lay in its queue says nothing about how fast this stage is
             self._replay_metrics.durable(records)
@@ -291,7 +300,6 @@ class EnrichStage:
         if not replayed:
             for canary in output.canaries:
                 self._status.canaries.read(*canary)
-            self._status.canaries.durable(ends)
         for letter in output.letters:
             DEAD_LETTERS.labels(STAGE, letter.reason).inc()
         for op, count in output.changed_later.items():

@@ -5,7 +5,7 @@ Two steps, because between them the catalog has to be read as far as the batch n
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -49,6 +49,14 @@ class Read:
         self.ends: dict[int, int] = {}
         self.needs: Position = BEGINNING
         """How far the catalog has to be known."""
+
+    def pieces(self, size: int) -> "Iterator[Read]":
+        """The same in parts of at most so many records; what was refused is in the first."""
+        for at in range(0, max(len(self.messages), 1), size):
+            piece = Read()
+            piece.messages, piece.changes = self.messages[at : at + size], self.changes[at : at + size]
+            piece.refused = [] if at else self.refused
+            yield piece
 
 
 class Output:

@@ -47,16 +47,23 @@ class Versions(Mapping[str, Sequence[Version]]):
         self._unpacked: dict[str, Sequence[Version]] = {}
 
     def __getitem__(self, content_id: str) -> Sequence[Version]:
+        found = self.get(content_id)
+        if found is None:
+            raise KeyError(content_id)
+        return found  # type: ignore[no-any-return]
+
+    def get(self, content_id: str, default: Any = None) -> Any:
+        """Asked for each event: one look-up where it was asked for lately."""
         found = self._unpacked.get(content_id)
         if found is None:
-            found = [_unpack(packed) for packed in _listed(self._packed[content_id])]
+            packed = self._packed.get(content_id)
+            if packed is None:
+                return default
+            found = [_decode(packed)] if type(packed) is bytes else [_unpack(each) for each in _listed(packed)]
             if len(self._unpacked) >= _UNPACKED_CONTENTS:
                 self._unpacked.clear()
             self._unpacked[content_id] = found
         return found
-
-    def get(self, content_id: str, default: Any = None) -> Any:  # for each event: mostly one look-up
-        return self._unpacked.get(content_id) or (self[content_id] if content_id in self._packed else default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._packed)
