@@ -55,8 +55,8 @@ STREAMING = [
 ]
 AT_LEAST_ONCE = ["plain.before_flush:3", "plain.after_flush:3", "capture.rows_without_progress"]
 KILLED_AT = [*MAKING_THE_SLOT, *COPYING, *STREAMING, *AT_LEAST_ONCE]
-_CONTENTS = MAX_RECORDS + 5_000
-"""However they arrive, they fill one Kafka transaction before the last of them is read."""
+_CONTENTS = 2 * MAX_RECORDS + 1
+"""However they arrive (a piece is at most MAX_RECORDS), a Kafka transaction is full before the last piece is read."""
 
 
 def _die_busily(process: CaptureProcess, do: Callable[[], None]) -> None:
