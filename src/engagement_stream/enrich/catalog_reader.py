@@ -46,7 +46,8 @@ class CatalogReader:
                 self._kafka,
                 f"{self._kafka.prefix}-catalog",
                 # The end is told by an empty fetch, and the first copy is whole only at the end: a short fetch wait.
-                **{"queued.max.messages.kbytes": 4_096, "fetch.wait.max.ms": 100},
+                # Little at once: what is fetched is unpacked to several times its size, and that memory stays taken.
+                **{"queued.max.messages.kbytes": 1_024, "fetch.message.max.bytes": 262_144, "fetch.wait.max.ms": 100},
             )
             self._reader.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
         end = high_watermarks(self._kafka, self._topic, 1)[0]
