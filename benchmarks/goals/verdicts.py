@@ -81,10 +81,8 @@ def _growth(result: Any) -> Told:
     steps, contents = result["events"]["steps"], result["contents"]
     grown = _total(steps[-1]) / _total(steps[0])
     many = _total(contents[-1]["steps"][-1]) / _total(contents[0]["steps"][-1])
-    memory, with_contents = (
-        _grown_mb(steps[0], steps[-1]),
-        _grown_mb(contents[0]["steps"][-1], contents[-1]["steps"][-1]),
-    )
+    memory = _grown_mb(steps[0], steps[-1])
+    with_contents = _grown_mb(contents[0]["steps"][-1], contents[-1]["steps"][-1])
     told = f"CPU {grown:.2f}x, at most {memory:+.0f} MB ({steps[0]['events']:,} to {steps[-1]['events']:,} events); "
     told += f"{many:.2f}x, at most {with_contents:+.0f} MB "
     told += f"({contents[0]['contents']:,} to {contents[-1]['contents']:,} contents)"

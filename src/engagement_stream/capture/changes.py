@@ -83,7 +83,9 @@ class Changes:
     def _inserts(self, messages: Sequence[bytes], at: int) -> int:
         """The usual way of nearly all records: a run of inserted events in one go. How many messages that were."""
         table = self._tables.get(int.from_bytes(messages[at][1:5]))
-        if table is None or not table.is_events or self._first_images is not None or self._was_delivered(self._index):
+        if table is None or table.inserted is None:
+            return 0
+        if self._first_images is not None or self._was_delivered(self._index):
             return 0
         records = table.inserted(messages, at, table.head, self._index, self._catalog_end + self._create_tail)
         count = len(records)

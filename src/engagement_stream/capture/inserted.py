@@ -14,7 +14,7 @@ from typing import Any, Final
 from engagement_stream.broker.transaction import Outgoing
 from engagement_stream.capture.envelope import created_pieces
 from engagement_stream.capture.outgoing import MAX_VALUE_BYTES
-from engagement_stream.capture.pgoutput import INSERT, NEW_TUPLE, Relation
+from engagement_stream.capture.pgoutput import INSERT, NEW_TUPLE, NULL_VALUE, TEXT_VALUE, Relation
 from engagement_stream.capture.values import (
     NULL,
     TIMESTAMPTZ_OID,
@@ -58,13 +58,13 @@ _COLUMN = """
                 s = a + 5
                 a {end}
                 c{n} = {cell}{keep}
-            elif m[a] == 110:
+            elif m[a] == {null}:
                 a += 1
                 c{n} = NULL{keep_null}
             else:
                 break
 """
-_OF_ANY_SIZE = {"is_there": "m[a] == 116", "end": "= s + size(m, a + 1)[0]"}
+_OF_ANY_SIZE = {"is_there": f"m[a] == {TEXT_VALUE}", "end": "= s + size(m, a + 1)[0]"}
 _SHORT = {"is_there": r"m[a : a + 4] == b't\0\0\0'", "end": "= s + m[a + 4]"}
 _UUID = {"is_there": r"m[a : a + 5] == b't\0\0\0$'", "end": "+= 41"}  # $ is 36, the size of a uuid
 _QUOTED = "b'\"' + m[s:a] + b'\"'"
@@ -118,6 +118,7 @@ def _column(n: int, type_oid: int, *, keep: bool) -> str:
         way, cell = _SHORT, _INSTANT
     return _COLUMN.format(
         n=n,
+        null=NULL_VALUE,
         cell=cell,
         keep=f"\n                r{n} = m[s:a]" if keep else "",
         keep_null=f"\n                r{n} = None" if keep else "",

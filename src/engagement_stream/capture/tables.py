@@ -63,7 +63,8 @@ class Table:
     relation: Relation
     is_events: bool
     encode: Callable[[Row], bytes]
-    inserted: Inserted
+    inserted: Inserted | None
+    """None for content: its rows are few, and they move the catalog's position."""
     source: bytes
     id_at: int
     content_id_at: int
@@ -95,7 +96,7 @@ def table_of(relation: Relation, connector: str, database: str) -> Table | None:
         relation,
         is_events,
         row_format(relation.columns),
-        inserted_reader(relation, "content_id" if is_events else "id", "id"),
+        inserted_reader(relation, "content_id", "id") if is_events else None,
         source_table(connector, database, relation.schema, relation.name),
         id_at,
         names.index("content_id") if is_events else id_at,
