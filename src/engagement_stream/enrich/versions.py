@@ -39,7 +39,7 @@ class Version(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 _Packed = bytes | Version
-_encode = msgspec.msgpack.Encoder().encode
+_encode_into = msgspec.msgpack.Encoder().encode_into
 _decode = msgspec.msgpack.Decoder(Version).decode
 
 
@@ -105,10 +105,12 @@ def _listed(packed: _Packed | list[_Packed]) -> list[_Packed]:
 
 
 def _pack(version: Version) -> _Packed:
+    buffer = bytearray()
     try:
-        return _encode(version)
+        _encode_into(version, buffer)
     except (OverflowError, UnicodeEncodeError):  # a number or a text that no database holds: somebody else's record
         return version
+    return bytes(buffer)  # made anew in its own size: what `encode` returns keeps the place of its longer buffer
 
 
 def _unpack(packed: _Packed) -> Version:
