@@ -59,7 +59,7 @@ QUESTIONS: Final = {
     "capture/session.py::ReplicationSession._row": "IDENTIFY_SYSTEM, TIMELINE_HISTORY: compared, not kept",
     "capture/copying.py::CopySession.stop_reading": "gives up an unfinished COPY of our own session",
     "capture/slot_watch.py::SlotWatch.look": "a figure",
-    "enrich/stage.py::EnrichStage._tell_lag": "a figure",
+    "enrich/telling.py::Telling.lag": "a figure",
     "sinks/lag.py::LagTeller.tell": "a figure",
     "sinks/lag.py::LagTeller.tell_while_waiting": "a figure",
     "sinks/redis/sink.py::RedisSink.open": "`script_load` stands between the points of the fences",

@@ -82,6 +82,25 @@ def test_an_event_waits_for_the_content_it_refers_to(kafka: KafkaSettings) -> No
     ]
 
 
+def test_a_rebalance_in_the_middle_of_waiting_is_served(kafka: KafkaSettings) -> None:
+    """Partitions that were paused while an event waits for its content flow again, with either worker."""
+
+    def reopened() -> float:
+        return REGISTRY.get_sample_value("engagement_reopened_total", {"stage": "enrich"}) or 0.0
+
+    put_changes(kafka, content("a", (100, 0)), event(0, (300, 2), (200, 2), "a"))
+    before = reopened()
+    with enriching(kafka) as stuck:
+        wait_until(lambda: stuck.status.report().state == "waiting", 30, "it waits for the content")
+        with enriching(kafka, worker=1) as other:
+            wait_until(lambda: other.status.report().details.get("partitions"), 60, "the other one has its part")
+            for partition in range(kafka.partitions):
+                put_changes(kafka, event(partition + 1, (200, 1), (100, 0), "a"), partition=partition)
+            put_changes(kafka, content("a", (200, 2), op="u"))
+            wait_until(lambda: sum(len(enriched(kafka, p)) for p in range(kafka.partitions)) == 5, 60, "all events")
+    assert reopened() == before  # none of them stood still until somebody noticed
+
+
 def test_what_was_sent_back_counts_under_a_name_of_its_own(kafka: KafkaSettings) -> None:
     """Alerts about latency take no notice of events that come after such a replay."""
 

@@ -5,7 +5,6 @@ What was inserted stays; what was only staged when the process ends is read agai
 """
 
 import io
-import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +22,7 @@ from engagement_stream.backfill.payloads import settle_payloads
 from engagement_stream.backfill.plan import Cut, Unit
 from engagement_stream.backfill.progress import Read, Report, Tell
 from engagement_stream.backfill.source import Reader
-from engagement_stream.backoff import Backoff
+from engagement_stream.backoff import Backoff, Patience
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Reopen, Retry
 from engagement_stream.sinks.bigquery.insert_missing import Inserted
@@ -156,12 +155,11 @@ class Delivery:
 
 def patiently(call: Callable[[], T], stopped: Callable[[], bool]) -> T:
     """Make the call again while it asks for that, for two minutes at most."""
-    backoff, deadline_s, attempt = Backoff(cap_s=10.0), time.monotonic() + _PATIENCE_S, 0
+    patience, deadline_s = Patience(Backoff(cap_s=10.0)), time.monotonic() + _PATIENCE_S
     while True:
         try:
             return call()
         except (Retry, Reopen):
             if time.monotonic() > deadline_s or stopped():
                 raise
-            time.sleep(backoff.wait_s(attempt, random.random()))  # noqa: S311 - spread, not secrecy
-            attempt += 1
+            time.sleep(patience.next_wait_s())

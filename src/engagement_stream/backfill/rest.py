@@ -4,7 +4,6 @@ At least once, as live delivery is, with the same event ids.
 """
 
 import hashlib
-import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from itertools import islice
 from engagement_stream.backfill.lane_progress import LaneProgress, LaneState
 from engagement_stream.backfill.pace import Pace
 from engagement_stream.backfill.progress import Read, Report, Tell
-from engagement_stream.backoff import Backoff
+from engagement_stream.backoff import Patience
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import ConfigurationError, Fatal, Retry
 from engagement_stream.settings import HttpSettings
@@ -114,7 +113,7 @@ class RestLane:
         """Send until the answer says something about the batch; None when stopped. Raises Retry, Fatal."""
         body = batch_body(self._topic, batch)
         key = idempotency_key(self._name, 0, Plan(after, batch[-1][1].event_id, history=True), body)
-        backoff, attempt, deadline_s = Backoff(), 0, time.monotonic() + self._patience_s
+        patience, deadline_s = Patience(), time.monotonic() + self._patience_s
         while True:
             crash_point("backfill.before_send")
             try:
@@ -126,8 +125,7 @@ class RestLane:
                 raise Fatal(verdict.reason, remedy="mend that and run the same command: it goes on from here")
             if not isinstance(verdict, Later):
                 return verdict
-            wait_s = verdict.after_s or backoff.wait_s(attempt, random.random())  # noqa: S311 - spread, not secrecy
-            attempt += 1
+            wait_s = verdict.after_s or patience.next_wait_s()
             if time.monotonic() + wait_s > deadline_s:
                 raise Retry(f"{verdict.reason}; run the same command later: it goes on from here")
             until_s = time.monotonic() + wait_s

@@ -1,9 +1,8 @@
 """The stage: attempts, one after another, with a wait between them, until it is told to stop or must not go on."""
 
-import random
 import threading
 
-from engagement_stream.backoff import Backoff
+from engagement_stream.backoff import Backoff, Patience
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.broker.transaction import Outbox, outbox
 from engagement_stream.capture.connect import Client
@@ -34,7 +33,7 @@ class CaptureStage:
         self._client = Client(postgres)
         self._slot_watch = SlotWatch(postgres, status)
         self._opened_before = False
-        self._failures = 0
+        self._patience = Patience(_BACKOFF)
         self._copy_session: CopySession | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -76,14 +75,13 @@ class CaptureStage:
             streaming.run(stop)
         finally:
             if streaming.moved:
-                self._failures = 0
+                self._patience.begin_anew()
             self._copy_session = opened.copy_session
             opened.close()
 
     def _wait(self, reason: str, stop: threading.Event) -> None:
         RETRIES.labels("capture").inc()
-        wait_s = _BACKOFF.wait_s(self._failures, random.random())  # noqa: S311 - jitter is no secret
-        self._failures += 1
+        wait_s = self._patience.next_wait_s()
         self._status.waiting(reason)
         self._slot_watch.look()
         stop.wait(wait_s)

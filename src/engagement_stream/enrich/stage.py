@@ -8,27 +8,27 @@ not committed is dropped and read again by whoever owns the partition then. Afte
 producer, then back to the committed offsets. Nothing else is forgotten.
 """
 
-import contextlib
-import random
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from engagement_stream.backoff import Backoff
+from engagement_stream.backoff import Patience
 from engagement_stream.broker.consumer import consumer, raise_unless_transient
 from engagement_stream.broker.membership import SeatWatch, sits_elsewhere
+from engagement_stream.broker.pause import forget_pauses, wait_paused
 from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.broker.transaction import outbox
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.enrich.catalog_reader import CatalogReader
 from engagement_stream.enrich.start import Place, start_positions
+from engagement_stream.enrich.telling import Telling
 from engagement_stream.enrich.translate import STAGE, Output, Read, read, translate
 from engagement_stream.errors import Fenced, Retry, Stalled, TransactionLost
-from engagement_stream.observe.metrics import CHANGED_LATER, DEAD_LETTERS, REOPENED, RETRIES, StageMetrics
+from engagement_stream.observe.metrics import REOPENED, RETRIES, StageMetrics
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.observe.tracing import now_ns, tell_batch
 from engagement_stream.settings import KafkaSettings
@@ -37,7 +37,6 @@ _BATCH_RECORDS = 10_000
 _PIECE_RECORDS = 1_000
 _IDLE_POLL_S = 1.0
 _CATALOG_WAIT_S = 5.0
-_LAG_EVERY_S = 1.0
 _LOOK_AROUND_S = 0.5
 _STALL_OF_REPLAYS_S = 60.0
 _SETTLE_AFTER_S = 3.0
@@ -48,15 +47,14 @@ class EnrichStage:
     """One worker of the enrich group; `worker` is stable over restarts (transactional.id, static membership)."""
 
     def __init__(self, kafka: KafkaSettings, status: StageStatus, metrics: StageMetrics, worker: int = 0) -> None:
-        self._kafka, self._status, self._metrics = kafka, status, metrics
+        self._kafka, self._status = kafka, status
+        self._telling = Telling(kafka, status, metrics)
         self._name = f"{kafka.group(STAGE)}-{worker}"
         self._client_id = f"{self._name}-{uuid.uuid4().hex[:8]}"
         self._outbox = outbox(kafka, self._name)
         self._catalog = CatalogReader(kafka)
-        self._backoff = Backoff()
-        self._failures = 0
+        self._patience = Patience()
         self._retry_topic = kafka.retry_topic(STAGE)
-        self._replay_metrics = StageMetrics(f"{STAGE}-retry")
         self._assigned: list[Place] = []
         self._assignments = 0
         """Counts rebalances: what was read before the last one is nobody's."""
@@ -73,7 +71,6 @@ class EnrichStage:
         self._log_ends: dict[Place, int] = {}
         self._committed: dict[Place, int] = {}
         self._busy_until_s = 0.0
-        self._lag_told_s = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Enrich until `stop` is set; raises Fatal when going on would lose or double something, or Fenced."""
@@ -140,7 +137,7 @@ class EnrichStage:
                 self._event(message)
             if not self._assigned:
                 self._seat.look(reader)
-                if self._failures == 0:
+                if self._patience.failures == 0:
                     self._status.running()  # another worker has every partition: nothing is wrong
             return
         if not self._placed:
@@ -153,7 +150,8 @@ class EnrichStage:
             self._settle(reader)
             for topic, watch in self._watches.items():
                 watch.look({p: offset for (t, p), offset in self._next.items() if t == topic})
-        self._tell_lag(reader)
+        if self._placed:
+            self._telling.lag(reader, self._next, self._catalog)
 
     def _place(self, reader: Consumer) -> None:
         """Go to the committed positions. The new producer comes first: it ends the old one's transaction."""
@@ -225,10 +223,7 @@ class EnrichStage:
         crash_point("enrich.after_produce")
         self._commit(reader, {(topic, partition): end for partition, end in batch.ends.items()})
         crash_point("enrich.after_commit")
-        for output in outputs:
-            self._count(output, replayed=replayed)
-        if not replayed:
-            self._status.canaries.durable(batch.ends)
+        self._telling.durable(outputs, batch.ends, replayed=replayed)
         tell_batch(
             "enrich.batch",
             began_ns,
@@ -290,40 +285,18 @@ class EnrichStage:
             self._commit(reader, moved)
             crash_point("enrich.after_settle")
 
-    def _count(self, output: Output, *, replayed: bool) -> None:
-        records = len(output.records) - output.marks
-        if replayed:  # how long a letter lay in its queue says nothing about how fast this stage is
-            self._replay_metrics.durable(records)
-        else:
-            self._metrics.durable(records, output.live_commit_ts_us)
-        self._status.progress(records)
-        if not replayed:
-            for canary in output.canaries:
-                self._status.canaries.read(*canary)
-        for letter in output.letters:
-            DEAD_LETTERS.labels(STAGE, letter.reason).inc()
-        for op, count in output.changed_later.items():
-            CHANGED_LATER.labels(op).inc(count)
-
     def _wait(self, reader: Consumer, reason: Retry, stop: threading.Event) -> None:
-        """Back off with the partitions paused; polling keeps us in the group and serves rebalances."""
         RETRIES.labels(STAGE).inc()
         self._status.waiting(str(reason))
-        until_s = time.monotonic() + max(self._next_wait_s(), reason.after_s or 0)
-        paused = reader.assignment()
-        with contextlib.suppress(KafkaException):
-            reader.pause(paused)
-        while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
-            message = reader.poll(min(left_s, 0.2))
-            if message is None:
-                continue
-            if message.error() is None:
-                self._placed = False  # read before the pause took hold: go back to it
-            else:
-                self._event(message)
-        still = {(p.topic, p.partition) for p in reader.assignment()}
-        with contextlib.suppress(KafkaException):
-            reader.resume([p for p in paused if (p.topic, p.partition) in still])
+        wait_paused(reader, max(self._patience.next_wait_s(), reason.after_s or 0), stop, self._while_paused)
+
+    def _while_paused(self, message: Message | None) -> None:
+        if message is None:
+            return
+        if message.error() is None:
+            self._placed = False  # read before the pause took hold: go back to it
+        else:
+            self._event(message)
 
     def _patiently(self, stop: threading.Event, call: Callable[[], None]) -> None:
         while not stop.is_set():
@@ -332,39 +305,12 @@ class EnrichStage:
             except Retry as reason:
                 RETRIES.labels(STAGE).inc()
                 self._status.waiting(str(reason))
-                stop.wait(self._next_wait_s())
+                stop.wait(self._patience.next_wait_s())
         return None
 
-    def _next_wait_s(self) -> float:
-        wait_s = self._backoff.wait_s(self._failures, random.random())  # noqa: S311 - jitter
-        self._failures += 1
-        return wait_s
-
     def _healthy(self) -> None:
-        self._failures = 0
+        self._patience.begin_anew()
         self._status.running()
-
-    def _tell_lag(self, reader: Consumer) -> None:
-        now_s = time.monotonic()
-        if now_s - self._lag_told_s < _LAG_EVERY_S or not self._placed:
-            return
-        self._lag_told_s = now_s
-        lags: dict[int, int] = {}
-        replays: dict[int, int] = {}
-        for (topic, partition), position in self._next.items():
-            _, high = reader.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-            behind = max(high - position, 0) if high >= 0 else 0
-            (replays if topic == self._retry_topic else lags)[partition] = behind
-        self._metrics.lag(lags)
-        self._replay_metrics.lag(replays)
-        catalog = self._catalog.catalog
-        self._status.detail(
-            lag_records=sum(lags.values()),
-            lag_replays=sum(replays.values()),
-            partitions=",".join(map(str, sorted(lags))),
-            contents=len(catalog.versions),
-            unreadable_contents=self._catalog.unreadable,
-        )
 
     def _on_assign(self, reader: Consumer, partitions: Sequence[TopicPartition]) -> None:
         # Nothing is fetched yet: the real assignment, with positions, follows in `_place`.
@@ -375,6 +321,7 @@ class EnrichStage:
         self._seat.seated()
 
     def _on_revoke(self, reader: Consumer, _partitions: Sequence[TopicPartition]) -> None:
+        forget_pauses(reader)
         self._assigned = []
         self._assignments += 1
         self._placed = False

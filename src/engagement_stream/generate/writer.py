@@ -5,7 +5,6 @@ asked after the reconnect what became of that number, and only a block that was 
 """
 
 import contextlib
-import random
 import socket
 import threading
 import time
@@ -17,7 +16,7 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
-from engagement_stream.backoff import Backoff
+from engagement_stream.backoff import Backoff, Patience
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import ConfigurationError, Fatal, Retry
 from engagement_stream.generate.copy_format import COLUMNS
@@ -155,7 +154,7 @@ class Writer:
         return bool(fate == "committed")
 
     def _persist(self, attempt: Callable[[psycopg.Connection], T]) -> T:
-        began_s, failures = time.monotonic(), 0
+        began_s, patience = time.monotonic(), Patience(_BACKOFF)
         while True:
             try:
                 if self._connection is None:
@@ -179,9 +178,8 @@ class Writer:
                         f"the database could not be reached for {waited_s:.0f} s: {_sentence(error)}",
                         remedy="Is PostgreSQL running where DATABASE_URL says? `./start.sh` starts one.",
                     ) from error
-                if self._stop.wait(_BACKOFF.wait_s(failures, random.random())):
+                if self._stop.wait(patience.next_wait_s()):
                     raise Stopped from error
-                failures += 1
             except psycopg.Error as error:  # missing tables, missing rights, other columns
                 self.close()
                 raise Fatal(

@@ -5,13 +5,12 @@ consumer whose fetches the brokers answer every five seconds.
 """
 
 import contextvars
-import random
 import threading
 from collections.abc import Sequence
 
 import structlog
 
-from engagement_stream.backoff import Backoff
+from engagement_stream.backoff import Backoff, Patience
 from engagement_stream.errors import EngagementError, Fatal
 from engagement_stream.observe.log import log
 from engagement_stream.observe.metrics import StageMetrics
@@ -39,7 +38,7 @@ class WithReplays:
     ) -> None:
         self._main = main
         self._status = status.of_replays()
-        self._backoff = Backoff(base_s=1.0, cap_s=30.0)
+        self._patience = Patience(Backoff(base_s=1.0, cap_s=30.0))
         self._replays = SinkStage(
             sink, kafka, self._status, ReplayMetrics(replays_of(sink.name)), worker=worker, replays=True
         )
@@ -59,7 +58,6 @@ class WithReplays:
     def _run_replays(self, end: threading.Event) -> None:
         """The main stage goes on whatever happens here; /health tells what does."""
         structlog.contextvars.bind_contextvars(lane="replays")
-        failures = 0
         while not end.is_set():
             try:
                 self._replays.run(end)
@@ -67,12 +65,11 @@ class WithReplays:
                 self._status.halted(str(error), error.remedy)
                 end.wait()
             except EngagementError as error:
-                self._again(str(error), failures, end)
+                self._again(str(error), end)
             except Exception as error:  # noqa: BLE001 - a defect here must not stop what is new
                 log().exception("replays ended unexpectedly")
-                self._again(f"they end unexpectedly ({type(error).__name__}), see the log", failures, end)
-            failures += 1
+                self._again(f"they end unexpectedly ({type(error).__name__}), see the log", end)
 
-    def _again(self, reason: str, failures: int, end: threading.Event) -> None:
+    def _again(self, reason: str, end: threading.Event) -> None:
         self._status.waiting(reason)
-        end.wait(self._backoff.wait_s(failures, random.random()))  # noqa: S311 - jitter
+        end.wait(self._patience.next_wait_s())

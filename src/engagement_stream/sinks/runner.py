@@ -6,16 +6,16 @@ Between two polls nothing is in flight, so a rebalance only ever drops what was 
 """
 
 import contextlib
-import random
 import threading
 import time
 from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
-from engagement_stream.backoff import Backoff
+from engagement_stream.backoff import Backoff, Patience
 from engagement_stream.broker.consumer import consumer
 from engagement_stream.broker.membership import SeatWatch
+from engagement_stream.broker.pause import forget_pauses, wait_paused
 from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.errors import EngagementError, Reopen, Retry
@@ -81,8 +81,7 @@ class SinkStage:
         self._group = kafka.group(replays_of(sink.name) if replays else sink.name)
         self._overrides = _FOR_REPLAYS if replays else fetch_of(sink.gather)
         self._status, self._metrics = status, metrics
-        self._backoff = backoff or Backoff()
-        self._failures = 0
+        self._patience = Patience(backoff)
         self._reopened = 0
         self._assigned: list[int] = []
         self._open = False
@@ -111,7 +110,7 @@ class SinkStage:
                     self._status.detail(last_reopen=str(reason))
                     self._drop()
                     # Opening succeeds each time, so what grows the wait is how often it had to be done in a row.
-                    self._failures = self._reopened
+                    self._patience.failures = self._reopened
                     self._reopened += 1
                     self._wait(reader, Retry(str(reason)), stop)
             self._status.stopping()
@@ -135,7 +134,7 @@ class SinkStage:
             self._take(reader.poll(_IDLE_POLL_S))
             if not self._assigned:
                 self._seat.look(reader)
-                if self._failures == 0:
+                if self._patience.failures == 0:
                     self._status.running()  # another worker has every partition: nothing is wrong
             return
         if not self._open:
@@ -198,25 +197,18 @@ class SinkStage:
         self._healthy()
 
     def _wait(self, reader: Consumer, reason: Retry, stop: threading.Event) -> None:
-        """Back off with the partitions paused; polling keeps us in the group and serves rebalances."""
         RETRIES.labels(self._sink.name).inc()
         self._status.waiting(str(reason))
-        wait_s = reason.after_s if reason.after_s is not None else self._backoff.wait_s(self._failures, random.random())  # noqa: S311 - jitter
-        self._failures += 1
-        until_s = time.monotonic() + wait_s
-        paused = reader.assignment()
-        with contextlib.suppress(KafkaException):
-            reader.pause(paused)
-        while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
-            with contextlib.suppress(Retry):  # we are waiting already
-                self._take(reader.poll(min(left_s, 0.2)))
+        wait_s = self._patience.next_wait_s()
+
+        def each_turn(message: Message | None) -> None:
+            self._take(message)
             self._lag.tell_while_waiting(reader, self._assigned, self._pending.positions())
-        still = {(p.topic, p.partition) for p in reader.assignment()}
-        with contextlib.suppress(KafkaException):
-            reader.resume([p for p in paused if (p.topic, p.partition) in still])
+
+        wait_paused(reader, wait_s if reason.after_s is None else reason.after_s, stop, each_turn)
 
     def _healthy(self) -> None:
-        self._failures = 0
+        self._patience.begin_anew()
         self._status.running()
 
     def _ensure_topics(self, stop: threading.Event) -> None:
@@ -225,8 +217,7 @@ class SinkStage:
                 return ensure_topics(self._kafka)
             except Retry as reason:
                 self._status.waiting(str(reason))
-                stop.wait(self._backoff.wait_s(self._failures, random.random()))  # noqa: S311 - jitter
-                self._failures += 1
+                stop.wait(self._patience.next_wait_s())
         return None
 
     def _drop(self) -> None:
@@ -241,9 +232,7 @@ class SinkStage:
         self._seat.seated()
 
     def _on_revoke(self, reader: Consumer, _partitions: Sequence[TopicPartition]) -> None:
-        # librdkafka remembers a pause beyond the assignment (tried): who gets the partition back would wait for ever.
-        with contextlib.suppress(KafkaException):
-            reader.resume(reader.assignment())
+        forget_pauses(reader)
         self._sink.close()
         self._drop()
         self._lag.gone(self._assigned)

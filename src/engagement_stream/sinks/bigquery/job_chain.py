@@ -12,7 +12,6 @@ the first one's rows, so there is no harm.
 """
 
 import hashlib
-import random
 import time
 from datetime import date, timedelta
 from typing import Any
@@ -21,7 +20,7 @@ import requests.exceptions
 from google.api_core import exceptions as foreign
 from google.cloud import bigquery
 
-from engagement_stream.backoff import Backoff
+from engagement_stream.backoff import Backoff, Patience
 from engagement_stream.crashpoint import crash_point
 from engagement_stream.errors import Fatal, Reopen, Retry
 from engagement_stream.settings import BigQuerySettings
@@ -85,7 +84,7 @@ class JobChain:
     def _issue(self, name: str, sql: str) -> bool:
         """False: the id is taken by a statement that is not ours. An answer that was lost is asked for again."""
         config = bigquery.QueryJobConfig(use_legacy_sql=False, use_query_cache=False)
-        backoff, attempt, deadline_s = Backoff(cap_s=5.0), 0, time.monotonic() + _PATIENCE_S
+        patience, deadline_s = Patience(Backoff(cap_s=5.0)), time.monotonic() + _PATIENCE_S
         while True:
             try:
                 self._client.query(
@@ -108,8 +107,7 @@ class JobChain:
                     raise told from error
                 if time.monotonic() > deadline_s:
                     raise Retry(str(told)) from error
-                time.sleep(backoff.wait_s(attempt, random.random()))  # noqa: S311 - spread, not secrecy
-                attempt += 1
+                time.sleep(patience.next_wait_s())
                 # The same id once more: if the first request did arrive, it is taken.
                 if self._arrived(name):
                     return bool(self._look(name).query == sql)
