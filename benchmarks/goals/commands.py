@@ -52,7 +52,7 @@ def sustained(
 @app.command()
 def ladder(
     rates: Annotated[str, typer.Option(help="Events per second, rising.")] = "1000,5000,10000,15000,20000,25000",
-    seconds: Annotated[float, typer.Option(help="How long each is kept, after 15 s of warm-up.", min=5)] = 30.0,
+    seconds: Annotated[float, typer.Option(help="How long each is kept, after 15 s of warm-up.", min=5)] = 60.0,
     batch_size: Annotated[int, typer.Option(help="BATCH_SIZE: events in a REST request.", min=1)] = 500,
 ) -> None:
     """Throughput against lag: rising rates on the same servers, until one is not kept up with."""

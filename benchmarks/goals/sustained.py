@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
+from statistics import median
 
 import psycopg
 
@@ -137,10 +139,9 @@ def _cpu_s(rig: Rig, running: Mapping[str, StageProcess], traffic: int) -> dict[
 
 
 def slope(points: list[tuple[float, int]]) -> float:
-    """Least squares: by how much the second value grows per unit of the first. Pure."""
-    if len(points) < 2:
-        return 0.0
-    mid_x = sum(x for x, _ in points) / len(points)
-    mid_y = sum(y for _, y in points) / len(points)
-    spread = sum((x - mid_x) ** 2 for x, _ in points)
-    return sum((x - mid_x) * (y - mid_y) for x, y in points) / spread if spread else 0.0
+    """By how much the second value grows per unit of the first: the median over all pairs (Theil-Sen). Pure.
+
+    A stage that gathers has a lag like a saw, and one hiccup at an end of a short run would bend a least-squares line.
+    """
+    pairs = [(after_y - y) / (after_x - x) for (x, y), (after_x, after_y) in combinations(points, 2) if after_x > x]
+    return median(pairs) if pairs else 0.0
