@@ -13,11 +13,12 @@ import msgspec
 import typer
 from rich.console import Console
 
-from benchmarks.capturing import Debezium, OurCapture, RecvLogical
+from benchmarks.capturing import Debezium, OurCapture
 from benchmarks.contender import Contender, Figure
 from benchmarks.enriching import OurEnrich, PeerEnrich
 from benchmarks.goals.commands import app as goals
 from benchmarks.goals.record import keep, machine
+from benchmarks.limits import ConsumerPerf, Limit, ProducerPerf, RecvLogical
 from benchmarks.measuring import measure, middle
 from benchmarks.packages import debezium_classpath, peers_python
 from benchmarks.table import table
@@ -43,7 +44,7 @@ def compare(
         Path | None, typer.Option(help="Write the table (.md) and every figure (.json) here, too.")
     ] = None,
 ) -> None:
-    """Capture and enrichment beside Debezium, Quix Streams, Faust and pg_recvlogical, on the same servers and rows."""
+    """Capture and enrichment beside Debezium, Quix Streams and Faust, and what the servers' own tools give at most."""
     classpath, python = debezium_classpath(tell), peers_python(tell)
     directory = Path(tempfile.mkdtemp(prefix="engagement-compare-"))
     try:
@@ -67,26 +68,24 @@ def _capture(
     numbers = range(rounds + 1)
     ours = [OurCapture(rig, directory, number) for number in numbers]
     debezium = [Debezium(rig, directory, number, classpath) for number in numbers]
-    limits = [RecvLogical(rig, number) for number in numbers]
-    everybody: list[OurCapture | Debezium | RecvLogical] = [*ours, *debezium, *limits]
+    walsender = [RecvLogical(rig, number) for number in numbers]
+    everybody: list[OurCapture | Debezium | RecvLogical] = [*ours, *debezium, *walsender]
     for one in everybody:
         tell(f"preparing {one.name} ...")
         one.prepare()
     _write_rows(rig, rows)
-    found: list[list[Figure]] = [[], [], []]
+    found: list[list[Figure]] = [[], [], [], []]
     for number in numbers:
         pair: Sequence[tuple[int, Contender]] = [(0, ours[number]), (1, debezium[number])]
         for place, contender in pair if number % 2 else reversed(pair):
             _round(rig, contender, rows, found[place], number)
-        seconds = limits[number].seconds()
-        if number:
-            found[2].append(Figure(limits[number].name, rows / seconds, math.nan, math.nan, math.nan))
-            tell(f"  {limits[number].name}: {rows / seconds:,.0f}/s")
+        _limit(walsender[number], rows, found[2], number)
+        _limit(ProducerPerf(rig, directory, number, ours[number].topic), rows, found[3], number)
     return ours, found
 
 
 def _enrich(rig: Rig, directory: Path, python: Path, captured: list[OurCapture], rows: int) -> list[list[Figure]]:
-    found: list[list[Figure]] = [[], [], []]
+    found: list[list[Figure]] = [[], [], [], []]
     for number, source in enumerate(captured):
         topics = (source.topic, source.content_topic)
         contenders: list[tuple[int, Contender]] = [
@@ -100,6 +99,7 @@ def _enrich(rig: Rig, directory: Path, python: Path, captured: list[OurCapture],
                 _round(rig, contender, rows, found[place], number)
             except RuntimeError as error:
                 tell(f"  {contender.name} cannot do it: {error}")
+        _limit(ConsumerPerf(rig, source.topic), rows, found[3], number)
     return [runs for runs in found if runs]
 
 
@@ -159,6 +159,13 @@ def _tell_all(name: str, parts: Mapping[str, list[list[Figure]]], rows: int, rou
 def _round(rig: Rig, contender: Contender, rows: int, found: list[Figure], number: int) -> None:
     figure = measure(contender, rows, rig.server_pid("kafka"))
     tell(f"  {contender.name}: {figure.records_per_s:,.0f}/s{'' if number else ' (warming up)'}")
+    if number:
+        found.append(figure)
+
+
+def _limit(limit: Limit, rows: int, found: list[Figure], number: int) -> None:
+    figure = Figure(limit.name, limit.records_per_s(rows), math.nan, math.nan, math.nan)
+    tell(f"  {limit.name}: {figure.records_per_s:,.0f}/s")
     if number:
         found.append(figure)
 

