@@ -37,11 +37,12 @@ from engagement_stream.verify.letters import (
 from engagement_stream.verify.order import compare_order
 from engagement_stream.verify.raw_topic import read_raw
 from engagement_stream.verify.receiver import Arrivals, embedded_receiver, read_receiver
+from engagement_stream.verify.redis_totals import read_totals
 from engagement_stream.verify.report import EXAMPLES, Finding, Place, Report, Unreadable
 from engagement_stream.verify.settle import begin_round, settle
 from engagement_stream.verify.source import Snapshot, commit_times, read_source, rows_now
 from engagement_stream.verify.state import State
-from engagement_stream.verify.totals import Totals, read_totals
+from engagement_stream.verify.totals import Totals
 
 _CHANGED_OR_NEW = """
 select (select count(*) from later)
