@@ -4,8 +4,9 @@ from engagement_stream.sinks.redis.fold import COUNTERS
 from engagement_stream.verify.explain import fields
 from engagement_stream.verify.extent import Extent, merged
 from engagement_stream.verify.raw_topic import Since
+from engagement_stream.verify.redis_totals import _note, _State
 from engagement_stream.verify.report import Place, Report, Unreadable
-from engagement_stream.verify.totals import Totals, _note, _State
+from engagement_stream.verify.totals import Totals
 from tests.fixtures.engagements import content_id, engagement
 
 _LOST = Unreadable("redis", "it does not answer", "start it")

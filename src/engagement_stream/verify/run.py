@@ -5,8 +5,9 @@ from pathlib import Path
 
 from engagement_stream.settings import Settings
 from engagement_stream.verify.ledger import Ledger
+from engagement_stream.verify.reading import Tell
 from engagement_stream.verify.report import Report
-from engagement_stream.verify.round import Round, Tell
+from engagement_stream.verify.round import Round
 from engagement_stream.verify.state import State
 
 
