@@ -1,11 +1,14 @@
 """The BigQuery table, by the Storage Read API: one snapshot, columns in Arrow."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import pyarrow as pa
 from google.api_core import exceptions as foreign
+from google.api_core.retry import Retry, if_exception_type
+from google.cloud.bigquery.retry import DEFAULT_RETRY
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 
@@ -29,6 +32,10 @@ BACKFILL = "backfill"
 _CHUNK = 10_000
 _TIMEOUT_S = 300.0
 _EMULATOR_ROWS = 15_000
+_PATIENCE_S = 10.0
+"""The clients' own is ten minutes, in which no other place would be looked at."""
+_BRIEFLY = Retry(if_exception_type(foreign.ServiceUnavailable), initial=0.2, maximum=3.0, timeout=_PATIENCE_S)
+_REST_BRIEFLY = DEFAULT_RETRY.with_timeout(_PATIENCE_S)
 _COLUMN = {"source": "_source"}
 _OWN = [_COLUMN.get(name, name) for name in SOURCE_FIELDS]
 _JOINED = [_COLUMN.get(name, name) for name in JOINED_FIELDS]
@@ -125,9 +132,7 @@ def _batches(settings: BigQuerySettings, restriction: str) -> Iterator[pa.Record
         with translated("reading the table"):
             client = _read_client(settings, rest)
             for part in _parts(settings, rest, restriction):
-                yield from _session(settings, client, part)
-    except foreign.NotFound as error:
-        raise NoTable from error
+                yield from _rows(client, _session(settings, client, part))
     finally:
         rest.close()  # type: ignore[no-untyped-call]  # untyped upstream
 
@@ -138,7 +143,9 @@ def _parts(settings: BigQuerySettings, rest: Any, restriction: str) -> list[str]
         return [restriction]
     table = f"{settings.project}.{settings.dataset}.{TABLE}"
     query = f"SELECT COUNT(*), MIN(event_id), MAX(event_id) FROM `{table}`"  # noqa: S608 - names of ours
-    ((rows, first, last),) = [tuple(row.values()) for row in rest.query(query).result()]
+    with _no_table():
+        job = rest.query(query, timeout=_TIMEOUT_S, retry=_REST_BRIEFLY, job_retry=None)
+        ((rows, first, last),) = [tuple(row.values()) for row in job.result(timeout=_TIMEOUT_S, retry=_REST_BRIEFLY)]
     if rows <= _EMULATOR_ROWS or first is None:
         return [restriction]
     step = max((last - first + 1) * _EMULATOR_ROWS // rows, 1)
@@ -146,27 +153,41 @@ def _parts(settings: BigQuerySettings, rest: Any, restriction: str) -> list[str]
     return [f"({part}) AND ({restriction or 'TRUE'})" for part in [*ranges, "event_id IS NULL"]]
 
 
-def _session(settings: BigQuerySettings, client: BigQueryReadClient, restriction: str) -> Iterator[pa.RecordBatch]:
-    session = client.create_read_session(
-        parent=f"projects/{settings.project}",
-        read_session=types.ReadSession(
-            table=f"projects/{settings.project}/datasets/{settings.dataset}/tables/{TABLE}",
-            data_format=types.DataFormat.ARROW,
-            read_options=types.ReadSession.TableReadOptions(
-                selected_fields=["event_id", *_OWN, *_JOINED, "_topic_partition", "_offset", "_dlq"],
-                row_restriction=restriction,
+def _session(settings: BigQuerySettings, client: BigQueryReadClient, restriction: str) -> types.ReadSession:
+    with _no_table():
+        return client.create_read_session(
+            parent=f"projects/{settings.project}",
+            read_session=types.ReadSession(
+                table=f"projects/{settings.project}/datasets/{settings.dataset}/tables/{TABLE}",
+                data_format=types.DataFormat.ARROW,
+                read_options=types.ReadSession.TableReadOptions(
+                    selected_fields=["event_id", *_OWN, *_JOINED, "_topic_partition", "_offset", "_dlq"],
+                    row_restriction=restriction,
+                ),
             ),
-        ),
-        max_stream_count=1,
-        timeout=_TIMEOUT_S,
-    )
+            max_stream_count=1,
+            timeout=_TIMEOUT_S,
+            retry=_BRIEFLY,
+        )
+
+
+def _rows(client: BigQueryReadClient, session: types.ReadSession) -> Iterator[pa.RecordBatch]:
     schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
     for stream in session.streams:
-        for answer in client.read_rows(stream.name, timeout=_TIMEOUT_S):  # type: ignore[no-untyped-call]  # untyped upstream
+        answers = client.read_rows(stream.name, timeout=_TIMEOUT_S, retry=_BRIEFLY)  # type: ignore[no-untyped-call]  # untyped upstream
+        for answer in answers:
             data = answer.arrow_record_batch.serialized_record_batch
             batch = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
             for first in range(0, batch.num_rows, _CHUNK):
                 yield batch.slice(first, _CHUNK)
+
+
+@contextmanager
+def _no_table() -> Iterator[None]:
+    try:
+        yield
+    except foreign.NotFound as error:
+        raise NoTable from error
 
 
 def _read_client(settings: BigQuerySettings, rest: Any) -> BigQueryReadClient:

@@ -1,5 +1,7 @@
 """What each stage has come past since the last round, in the topic it reads: now it has to be in the place behind."""
 
+from collections.abc import Collection
+
 from engagement_stream.broker.positions import committed
 from engagement_stream.settings import KafkaSettings
 from engagement_stream.verify.extent import Extent, Offsets, Range
@@ -14,11 +16,15 @@ class Passed:
         self._kafka, self._state = kafka, state
         self._ranges: dict[str, dict[int, Range]] = {}
 
+    def is_first(self, stage: str) -> bool:
+        """Whether the place behind the stage was never read."""
+        return stage not in self._state.followed
+
     def note(self, stage: str) -> dict[int, Range]:
         """In its topic, and in that of the dead letters that are sent back to it."""
         kafka = self._kafka
         topic = kafka.events_topic if stage == "enrich" else kafka.enriched_topic
-        for group, of in ((stage, topic), (f"{stage}-retry", kafka.retry_topic(stage))):
+        for group, of in ((stage, topic), (_replays(stage), kafka.retry_topic(stage))):
             self._ranges.pop(group, None)
             before = self._state.followed.get(group, {})
             ranges = {p: (before.get(p, 0), offset or 0) for p, offset in committed(kafka, group, of).items()}
@@ -36,7 +42,15 @@ class Passed:
                 wanted[partition].append(part)
         return wanted
 
-    def settle(self) -> None:
-        """The round is over. The next one goes on from there."""
-        for group, ranges in self._ranges.items():
-            self._state.followed[group] = {partition: max(range_) for partition, range_ in ranges.items()}
+    def settle(self, stages: Collection[str]) -> None:
+        """The round is over, and the places behind these stages were read: the next one goes on from there.
+
+        What another stage has come past is asked of its place when that can be read again.
+        """
+        for stage in stages:
+            for group in (stage, _replays(stage)):
+                self._state.followed[group] = {part: max(range_) for part, range_ in self._ranges[group].items()}
+
+
+def _replays(stage: str) -> str:
+    return f"{stage}-retry"

@@ -53,6 +53,12 @@ class Held:
     redis: bool
     """Whether the totals were read."""
 
+    @property
+    def stages(self) -> list[str]:
+        """Those that were followed to the place behind them."""
+        sinks = [("bigquery", self.placeholders), ("http", self.arrivals)]
+        return ["enrich", *(sink for sink, read in sinks if read is not None)]
+
 
 def compare_places(settings: Settings, state: State, held: Held, comparison: Comparison) -> Iterator[Place]:
     """The topics, the sinks that were read, and the dead letters; Redis has a comparison of its own."""
@@ -95,7 +101,8 @@ def compare_totals(
 ) -> tuple[Place, list[Finding]]:
     """The line of Redis. `begins`: of the enriched topic. `at_rest`: all events were read, and none is on its way."""
     totals = state.totals
-    rebuilt = sum(part.events for part in totals.rebuilt.values()) if state.rounds == 0 else 0
+    is_first = not totals.before.partitions
+    rebuilt = sum(part.events for part in totals.rebuilt.values()) if is_first else 0
     place = Place(REDIS, rows=totals.events + rebuilt, in_flight=totals.behind)
     incomplete = totals.incomplete(begins, replays_begin)
     if incomplete:

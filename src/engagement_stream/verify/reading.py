@@ -3,7 +3,8 @@
 Rows go into the ledger, totals into the state; what remains is small and is handed on as `Held`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,20 +53,21 @@ class Reading:
 
     def bigquery(self) -> None:
         ranges = {p: part for p, part in self._passed.note("bigquery").items() if part[0] < part[1]}
-        is_first = self._state.rounds == 0
+        is_first = self._passed.is_first("bigquery")
         placeholders = 0
         if is_first or ranges:
             # Google's clients are a third of our memory: loaded only where there is something to ask.
             from engagement_stream.verify.bigquery import NoTable, read_bigquery
 
             try:
-                placeholders = read_bigquery(
-                    self._settings.bigquery,
-                    self._since,
-                    None if is_first else ranges,
-                    self._ledger,
-                    self._telling(BIGQUERY),
-                )
+                with self._whole("delete from bigquery"):
+                    placeholders = read_bigquery(
+                        self._settings.bigquery,
+                        self._since,
+                        None if is_first else ranges,
+                        self._ledger,
+                        self._telling(BIGQUERY),
+                    )
             except NoTable:
                 self.notes.append("bigquery: there is no table yet")
         self._placeholders = placeholders
@@ -81,7 +83,8 @@ class Reading:
             return
         self._passed.note("http")
         last = self._state.last_arrival
-        self._arrivals = read_receiver(receiver, self._since_us, self._ledger, Arrivals(last), self._telling(HTTP))
+        with self._whole("delete from http where off > ?", last):
+            self._arrivals = read_receiver(receiver, self._since_us, self._ledger, Arrivals(last), self._telling(HTTP))
         self._ledger.put("news", [("http", 0, last + 1)])
 
     def redis(self) -> None:
@@ -111,7 +114,10 @@ class Reading:
             ledger,
             self._telling(RAW),
         )
-        wanted = self._passed.wanted(state.enriched_next, enriched, "bigquery", "http")
+        read = {"bigquery": self._placeholders is not None, "http": self._arrivals is not None}
+        wanted = self._passed.wanted(
+            state.enriched_next, enriched, *(stage for stage, whether in read.items() if whether)
+        )
         if self._redis:
             for partition, end in state.totals.ends.items():
                 wanted[partition].append((state.totals.starts(partition)[0], end))
@@ -129,6 +135,15 @@ class Reading:
         return Held(
             raw, enriched, letters, progress, malformed, self._snapshot, self._placeholders, self._arrivals, self._redis
         )
+
+    @contextmanager
+    def _whole(self, undo: str, *values: object) -> Iterator[None]:
+        """A place that breaks off is read again: what came of it must not look as if it had been there before."""
+        try:
+            yield
+        except BaseException:
+            self._ledger.run(undo, *values)
+            raise
 
     def _telling(self, place: str) -> Callable[[int], None]:
         return lambda rows: self._tell(place, rows)

@@ -95,12 +95,11 @@ class Round:
             state.totals.settle()
         state.raw_next, state.enriched_next = dict(enumerate(held.raw.ends)), dict(enumerate(held.enriched.ends))
         state.letters = held.letters
-        self._passed.settle()
+        self._passed.settle(held.stages)
         if held.snapshot is not None:
             state.ids = held.snapshot.ids
         if held.arrivals is not None:
             state.last_arrival = held.arrivals.last
-        state.rounds += 1
 
     def _compare(self, held: Held) -> None:
         state, report = self._state, self._report

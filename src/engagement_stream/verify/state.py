@@ -26,4 +26,3 @@ class State:
     contents: Contents = field(default_factory=Contents)
     raw: Raw = field(default_factory=Raw)
     totals: Totals = field(default_factory=Totals)
-    rounds: int = 0
