@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.goals.exactly_once import measure_exactly_once
-from benchmarks.goals.growth import measure_growth
+from benchmarks.goals.growth import Growth, Step, measure_growth
 from benchmarks.goals.idle import measure_idle
 from benchmarks.goals.record import keep, server_versions
 from benchmarks.goals.serving import measure_serving
@@ -99,19 +99,22 @@ def growth(
     events: Annotated[int, typer.Option(help="Events of the long run.", min=100_000)] = 10_000_000,
     steps: Annotated[int, typer.Option(help="Parts it is told in.", min=2)] = 10,
     contents: Annotated[str, typer.Option(help="Numbers of contents for the short runs.")] = "100,100000",
-    events_each: Annotated[int, typer.Option(help="Events of each short run.", min=50_000)] = 500_000,
+    events_each: Annotated[int, typer.Option(help="Events of each short run.", min=50_000)] = 300_000,
+    rounds: Annotated[int, typer.Option(help="Short runs of each, alternating; medians are told.", min=1)] = 3,
     sinks: Annotated[str, typer.Option(help="Sinks that take part.")] = "redis,bigquery,http",
 ) -> None:
     """CPU per event and memory, from the first million events to the last, and from few contents to many."""
     names = [name for name in sinks.split(",") if name]
-    runs = []
-    for number in map(int, contents.split(",")):
-        with _servers() as (rig, _):
-            runs.append(measure_growth(rig, number, events_each, 2, names, tell))
+    runs: dict[int, list[Step]] = {number: [] for number in map(int, contents.split(","))}
+    for _ in range(rounds):
+        for number, found in runs.items():
+            with _servers() as (rig, _):
+                found.append(measure_growth(rig, number, events_each, 2, names, tell).steps[-1])
     with _servers() as (rig, versions):
         long = measure_growth(rig, 1_000, events, steps, names, tell)
     how = f"{_HOW} growth --events {events} --steps {steps} --contents {contents} --events-each {events_each}"
-    keep("growth", f"{how} --sinks {sinks}", {"events": long, "contents": runs}, versions)
+    how += f" --rounds {rounds} --sinks {sinks}"
+    keep("growth", how, {"events": long, "contents": [Growth(*run) for run in runs.items()]}, versions)
 
 
 @app.command()

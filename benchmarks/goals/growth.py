@@ -7,6 +7,7 @@ from functools import partial
 
 import psycopg
 
+from benchmarks.goals.reference import Reference
 from benchmarks.goals.teams import Team, teams
 from engagement_stream.bench.rig import Rig, wait_for
 
@@ -37,11 +38,13 @@ class Step:
     events: int
     cpu_us_per_event: dict[str, float]
     rss_mb: dict[str, float]
+    reference_us: float
+    """Of the reference loop meanwhile: CPU is told in units of it, or busy neighbours would look like growth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """One run; the steps are of equal size."""
+    """One run in steps of equal size; or the last steps of several runs."""
 
     contents: int
     steps: list[Step]
@@ -56,18 +59,21 @@ def measure_growth(
     with (
         teams(rig, ("enrich", *sinks), workers) as running,
         psycopg.connect(rig.settings.postgres.database_url.get_secret_value(), autocommit=True) as source,
+        Reference() as reference,
     ):
         tell(f"{contents:,} contents ...")
         source.execute(_CONTENT, {"contents": contents})
         _write(source, running, contents, 0, min(each, 20_000))  # start-up is not growth
         begun = min(each, 20_000)
         cpu_s = {name: stage.cpu_s() for name, stage in running.items()}
+        reference.us()
         for number in range(1, steps + 1):
             end = begun + each * number
             _write(source, running, contents, begun + each * (number - 1), end)
             now_s = {name: stage.cpu_s() for name, stage in running.items()}
             costs = {name: (now_s[name] - cpu_s[name]) / each * 1e6 for name in running}
-            found.append(Step(each * number, costs, {name: s.rss_bytes() / 1e6 for name, s in running.items()}))
+            rss_mb = {name: stage.rss_bytes() / 1e6 for name, stage in running.items()}
+            found.append(Step(each * number, costs, rss_mb, reference.us()))
             cpu_s = now_s
             tell(f"  {each * number:,}: " + ", ".join(f"{name} {cost:.1f} us" for name, cost in costs.items()))
     return Growth(contents, found)

@@ -9,7 +9,7 @@ import msgspec
 
 from benchmarks.contender import Figure
 from benchmarks.goals.record import HOME, Record, read
-from benchmarks.goals.verdicts import NOT_YET, verdicts
+from benchmarks.goals.verdicts import NOT_YET, middle_step, verdicts
 from benchmarks.measuring import middle
 from benchmarks.packages import plots_python
 from benchmarks.table import table
@@ -163,13 +163,17 @@ def _growth(result: Any) -> Iterator[str]:
     runs = [
         (f"{s['events']:,} events, {result['events']['contents']:,} contents", s) for s in result["events"]["steps"]
     ]
-    runs += [(f"{run['contents']:,} contents", run["steps"][-1]) for run in result["contents"]]
+    runs += [(f"{run['contents']:,} contents", middle_step(run["steps"])) for run in result["contents"]]
     names = list(runs[0][1]["cpu_us_per_event"])
-    yield f"| | {' | '.join(f'{name}: us, MB' for name in names)} |"
-    yield "|---|" + "---|" * len(names)
+    rounds = len(result["contents"][0]["steps"])
+    yield f"The last two lines are medians of {rounds} alternating runs. The last column is what a loop that has"
+    yield "nothing to do with events cost meanwhile: the ratios among the goals are in units of it."
+    yield ""
+    yield f"| | {' | '.join(f'{name}: us, MB' for name in names)} | reference us |"
+    yield "|---|" + "---|" * (len(names) + 1)
     for title, step in runs:
         cells = (f"{step['cpu_us_per_event'][name]:.1f}, {step['rss_mb'][name]:.0f}" for name in names)
-        yield f"| {title} | {' | '.join(cells)} |"
+        yield f"| {title} | {' | '.join(cells)} | {step['reference_us']:.2f} |"
 
 
 def _workers(result: Any) -> Iterator[str]:

@@ -79,10 +79,9 @@ def _exactly_once(result: Any) -> Told:
 
 def _growth(result: Any) -> Told:
     steps, contents = result["events"]["steps"], result["contents"]
-    grown = _total(steps[-1]) / _total(steps[0])
-    many = _total(contents[-1]["steps"][-1]) / _total(contents[0]["steps"][-1])
-    memory = _grown_mb(steps[0], steps[-1])
-    with_contents = _grown_mb(contents[0]["steps"][-1], contents[-1]["steps"][-1])
+    few, most = middle_step(contents[0]["steps"]), middle_step(contents[-1]["steps"])
+    grown, many = _total(steps[-1]) / _total(steps[0]), _total(most) / _total(few)
+    memory, with_contents = _grown_mb(steps[0], steps[-1]), _grown_mb(few, most)
     told = f"CPU {grown:.2f}x, at most {memory:+.0f} MB ({steps[0]['events']:,} to {steps[-1]['events']:,} events); "
     told += f"{many:.2f}x, at most {with_contents:+.0f} MB "
     told += f"({contents[0]['contents']:,} to {contents[-1]['contents']:,} contents)"
@@ -93,8 +92,19 @@ def _grown_mb(first: Any, last: Any) -> float:
     return float(max(last["rss_mb"][name] - first["rss_mb"][name] for name in first["rss_mb"]))
 
 
+def middle_step(steps: Any) -> dict[str, Any]:
+    """Value by value the median of the steps of several runs."""
+
+    def of(key: str) -> dict[str, float]:
+        return {name: median(step[key][name] for step in steps) for name in steps[0][key]}
+
+    reference = median(step["reference_us"] for step in steps)
+    return {"cpu_us_per_event": of("cpu_us_per_event"), "rss_mb": of("rss_mb"), "reference_us": reference}
+
+
 def _total(step: Any) -> float:
-    return float(sum(step["cpu_us_per_event"].values()))
+    """CPU of an event in all stages, in reference loops of that minute."""
+    return float(sum(step["cpu_us_per_event"].values()) / step["reference_us"])
 
 
 def _idle(result: Any) -> Told:

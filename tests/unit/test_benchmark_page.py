@@ -77,6 +77,29 @@ def test_more_workers_are_told_as_cores_on_paper() -> None:
     assert "| capture | 7.5 | 8.0 | 1.07x | 90 | 125,000 |" in text
 
 
+def growth(last_us: float, reference_us: float) -> Record:
+    """From one to ten million events; of three runs with many contents one was on a busy machine."""
+
+    def step(us: float, reference: float = 1.0, mb: float = 100.0) -> dict[str, Any]:
+        return {"events": 9, "cpu_us_per_event": {"enrich": us}, "rss_mb": {"enrich": mb}, "reference_us": reference}
+
+    contents = [
+        {"contents": 100, "steps": [step(5.0)] * 3},
+        {"contents": 100_000, "steps": [step(6.0, mb=130.0), step(6.0, mb=135.0), step(9.0, mb=190.0)]},
+    ]
+    events = {"contents": 1_000, "steps": [step(5.0), step(last_us, reference_us)]}
+    return record("growth", {"events": events, "contents": contents})
+
+
+@pytest.mark.parametrize(("last_us", "reference_us", "met"), [(5.4, 1.0, True), (6.0, 1.0, False), (6.0, 1.2, True)])
+def test_growth_is_told_in_reference_loops_and_medians(last_us: float, reference_us: float, met: bool) -> None:
+    """A machine that became slower for everybody is no growth; one run out of three decides nothing."""
+    found = next(v for v in verdicts({"growth": growth(last_us, reference_us)}) if "more events" in v.goal)
+    assert found.met is met
+    assert "1.20x, at most +35 MB" in found.measured
+    assert "| 100,000 contents | 6.0, 135 | 1.00 |" in page({"growth": growth(5.0, 1.0)}, set())
+
+
 def test_a_slope_is_growth_per_second() -> None:
     """Noise around a straight line does not hide it."""
     assert slope([(0.0, 1), (1.0, 9), (2.0, 21), (3.0, 29)]) == pytest.approx(9.67, abs=0.01)
