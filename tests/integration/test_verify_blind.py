@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from engagement_stream.capture.progress import ProgressTopic
-from engagement_stream.errors import Retry
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.settings import BigQuerySettings
 from engagement_stream.stack.bigquery import BigQueryServer
@@ -22,7 +20,6 @@ from engagement_stream.verify.watch import Watch
 from tests.fixtures.damage import Planted, damage_bigquery, damage_receiver
 from tests.fixtures.ledger_world import EVENTS, STAGES, LedgerWorld, ledger_world
 from tests.fixtures.stack import unique
-from tests.fixtures.waiting import wait_until
 
 
 @pytest.fixture
@@ -37,16 +34,8 @@ def world(
     servers = (kafka_server, postgres_server, valkey_server, bigquery_server)
     with ledger_world(stack_dir, *servers, redis_database=62) as world:
         world.start(*STAGES)
-        wait_until(lambda: _streams(world), 60.0, "capture to stream")
+        world.await_streaming()
         yield world
-
-
-def _streams(world: LedgerWorld) -> bool:
-    try:
-        progress = ProgressTopic(world.settings.kafka, world.settings.postgres.slot).read().progress
-    except Retry:
-        return False
-    return progress is not None and progress.phase == "streaming"
 
 
 class Watched:

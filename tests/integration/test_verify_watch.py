@@ -12,8 +12,6 @@ import httpx
 import psycopg
 import pytest
 
-from engagement_stream.capture.progress import ProgressTopic
-from engagement_stream.errors import Retry
 from engagement_stream.observe.status import StageStatus, decode_report
 from engagement_stream.stack.bigquery import BigQueryServer
 from engagement_stream.stack.kafka import KafkaServer
@@ -86,7 +84,7 @@ def world(
     servers = (kafka_server, postgres_server, valkey_server, bigquery_server)
     with ledger_world(stack_dir, *servers, redis_database=62) as world:
         world.start(*STAGES)
-        wait_until(lambda: _streams(world), 60.0, "capture to stream")
+        world.await_streaming()
         world.sql(EVENTS, 30)
         world.await_raw(30)
         wait_until(lambda: not world.look().unreadable, 60.0, "every place to be there")
@@ -100,14 +98,6 @@ def watched(world: LedgerWorld) -> Iterator[Watched]:
     watched.settled()
     yield watched
     watched.ledger.close()
-
-
-def _streams(world: LedgerWorld) -> bool:
-    try:
-        progress = ProgressTopic(world.settings.kafka, world.settings.postgres.slot).read().progress
-    except Retry:
-        return False
-    return progress is not None and progress.phase == "streaming"
 
 
 class Writers:
