@@ -37,9 +37,8 @@ class Reference:
 
     def us(self) -> float:
         """CPU a document: the median of all looks since the last call."""
-        samples: Sequence[float]
-        samples, self._samples = self._samples or [_look(self._documents)], []
-        return median(samples)
+        samples, self._samples = self._samples, []
+        return median(samples or [_look(self._documents)])
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):

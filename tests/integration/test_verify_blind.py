@@ -8,10 +8,7 @@ import pytest
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.settings import BigQuerySettings
 from engagement_stream.stack.bigquery import BigQueryServer
-from engagement_stream.stack.kafka import KafkaServer
 from engagement_stream.stack.ports import free_port
-from engagement_stream.stack.postgres import PostgresServer
-from engagement_stream.stack.valkey import ValkeyServer
 from engagement_stream.verify.bigquery import NoTable, read_bigquery
 from engagement_stream.verify.ledger import Ledger
 from engagement_stream.verify.report import Report
@@ -19,19 +16,12 @@ from engagement_stream.verify.state import State
 from engagement_stream.verify.watch import Watch
 from tests.fixtures.damage import Planted, damage_bigquery, damage_receiver
 from tests.fixtures.ledger_world import EVENTS, STAGES, LedgerWorld, ledger_world
-from tests.fixtures.stack import unique
+from tests.fixtures.stack import Servers, unique
 
 
 @pytest.fixture
-def world(
-    stack_dir: Path,
-    kafka_server: KafkaServer,
-    postgres_server: PostgresServer,
-    valkey_server: ValkeyServer,
-    bigquery_server: BigQueryServer,
-) -> Iterator[LedgerWorld]:
+def world(stack_dir: Path, servers: Servers) -> Iterator[LedgerWorld]:
     """Every stage runs, and the first copy is over."""
-    servers = (kafka_server, postgres_server, valkey_server, bigquery_server)
     with ledger_world(stack_dir, *servers, redis_database=62) as world:
         world.start(*STAGES)
         world.await_streaming()

@@ -8,11 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engagement_stream.stack.bigquery import BigQueryServer
-from engagement_stream.stack.kafka import KafkaServer
 from engagement_stream.stack.ports import free_port
-from engagement_stream.stack.postgres import PostgresServer
-from engagement_stream.stack.valkey import ValkeyServer
 from engagement_stream.verify.report import Place, Report
 from tests.fixtures.damage import (
     Planted,
@@ -24,18 +20,12 @@ from tests.fixtures.damage import (
     damage_redis,
 )
 from tests.fixtures.ledger_world import EVENTS, STAGES, LedgerWorld, ledger_world
+from tests.fixtures.stack import Servers
 
 
 @pytest.fixture(scope="module")
-def world(
-    stack_dir: Path,
-    kafka_server: KafkaServer,
-    postgres_server: PostgresServer,
-    valkey_server: ValkeyServer,
-    bigquery_server: BigQueryServer,
-) -> Iterator[LedgerWorld]:
+def world(stack_dir: Path, servers: Servers) -> Iterator[LedgerWorld]:
     """History, live events, a content that changes in between, an event that cannot be stored, one changed later."""
-    servers = (kafka_server, postgres_server, valkey_server, bigquery_server)
     with ledger_world(stack_dir, *servers, redis_database=63) as world:
         world.sql(EVENTS, 50)
         world.start(*STAGES)

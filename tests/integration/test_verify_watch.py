@@ -13,11 +13,7 @@ import psycopg
 import pytest
 
 from engagement_stream.observe.status import StageStatus, decode_report
-from engagement_stream.stack.bigquery import BigQueryServer
-from engagement_stream.stack.kafka import KafkaServer
 from engagement_stream.stack.ports import free_port
-from engagement_stream.stack.postgres import PostgresServer
-from engagement_stream.stack.valkey import ValkeyServer
 from engagement_stream.verify.ledger import Ledger
 from engagement_stream.verify.report import Report
 from engagement_stream.verify.state import State
@@ -33,6 +29,7 @@ from tests.fixtures.damage import (
     damage_redis,
 )
 from tests.fixtures.ledger_world import EVENTS, STAGES, LedgerWorld, ledger_world
+from tests.fixtures.stack import Servers
 from tests.fixtures.waiting import wait_until
 
 
@@ -73,15 +70,8 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def world(
-    stack_dir: Path,
-    kafka_server: KafkaServer,
-    postgres_server: PostgresServer,
-    valkey_server: ValkeyServer,
-    bigquery_server: BigQueryServer,
-) -> Iterator[LedgerWorld]:
+def world(stack_dir: Path, servers: Servers) -> Iterator[LedgerWorld]:
     """Every stage runs, and the first copy is over: so everything is sent to the receiver too."""
-    servers = (kafka_server, postgres_server, valkey_server, bigquery_server)
     with ledger_world(stack_dir, *servers, redis_database=62) as world:
         world.start(*STAGES)
         world.await_streaming()

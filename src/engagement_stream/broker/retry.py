@@ -15,6 +15,11 @@ from engagement_stream.broker.transaction import Headers
 LETTER, ORIGIN, AGAIN = "letter", "origin", "again"
 
 
+def replays_of(stage: str) -> str:
+    """Name of the group, and in the metrics, of what is sent back to a stage."""
+    return f"{stage}-retry"
+
+
 @dataclass(frozen=True, slots=True)
 class Replay:
     """`letter` is the name of the letter that was sent back, `origin` the place of the event's first failure.

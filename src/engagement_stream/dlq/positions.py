@@ -5,6 +5,7 @@ record once more and deliver it: a replay at that moment would be a second deliv
 """
 
 from engagement_stream.broker.positions import committed
+from engagement_stream.broker.retry import replays_of
 from engagement_stream.dlq.letter import Letter
 from engagement_stream.settings import KafkaSettings
 
@@ -23,7 +24,7 @@ class Positions:
         asked = letter.stage, letter.topic
         if asked not in self._known:
             stage, topic = asked
-            group = f"{stage}-retry" if topic == self._kafka.retry_topic(stage) else stage
+            group = replays_of(stage) if topic == self._kafka.retry_topic(stage) else stage
             self._known[asked] = committed(self._kafka, group, topic)
         if (self._known[asked].get(letter.partition) or 0) > letter.offset:
             return ""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
+from engagement_stream.broker.retry import replays_of
 from engagement_stream.enrich.catalog_reader import CatalogReader
 from engagement_stream.enrich.start import Place
 from engagement_stream.enrich.translate import STAGE, Output
@@ -24,7 +25,7 @@ class Telling:
     def __init__(self, kafka: KafkaSettings, status: StageStatus, metrics: StageMetrics) -> None:
         self._retry_topic = kafka.retry_topic(STAGE)
         self._status, self._metrics = status, metrics
-        self._replay_metrics = StageMetrics(f"{STAGE}-retry")
+        self._replay_metrics = StageMetrics(replays_of(STAGE))
         self._lag_told_s = 0.0
 
     def durable(self, outputs: Sequence[Output], ends: Mapping[int, int], *, replayed: bool) -> None:

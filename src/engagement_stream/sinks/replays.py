@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import structlog
 
 from engagement_stream.backoff import Backoff, Patience
+from engagement_stream.broker.retry import replays_of
 from engagement_stream.errors import EngagementError, Fatal
 from engagement_stream.observe.log import log
 from engagement_stream.observe.metrics import StageMetrics
 from engagement_stream.observe.status import StageStatus
 from engagement_stream.settings import KafkaSettings
 from engagement_stream.sinks.base import Sink
-from engagement_stream.sinks.runner import SinkStage, replays_of
+from engagement_stream.sinks.runner import SinkStage
 
 _END_S = 30.0
 

@@ -16,6 +16,7 @@ from engagement_stream.backoff import Backoff, Patience
 from engagement_stream.broker.consumer import consumer
 from engagement_stream.broker.membership import SeatWatch
 from engagement_stream.broker.pause import forget_pauses, wait_paused
+from engagement_stream.broker.retry import replays_of
 from engagement_stream.broker.stall import StallWatch
 from engagement_stream.broker.topics import ensure_topics
 from engagement_stream.errors import EngagementError, Reopen, Retry
@@ -54,11 +55,6 @@ def fetch_of(gather: Gather) -> dict[str, object]:
     if wait_s < _SHORTEST_FETCH_WAIT_S:
         return {}
     return {"fetch.min.bytes": _FETCH_AT_LEAST_BYTES, "fetch.wait.max.ms": round(wait_s * 1000)}
-
-
-def replays_of(sink: str) -> str:
-    """Name of the group that carries a sink's replays."""
-    return f"{sink}-retry"
 
 
 class SinkStage:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from engagement_stream.broker.positions import committed
+from engagement_stream.broker.retry import replays_of
 from engagement_stream.settings import KafkaSettings
 from engagement_stream.verify.extent import Extent, Offsets, Range
 from engagement_stream.verify.letters import replayed_ranges
@@ -24,8 +25,7 @@ class Passed:
         """In its topic, and in that of the dead letters that are sent back to it."""
         kafka = self._kafka
         topic = kafka.events_topic if stage == "enrich" else kafka.enriched_topic
-        for group, of in ((stage, topic), (_replays(stage), kafka.retry_topic(stage))):
-            self._ranges.pop(group, None)
+        for group, of in ((stage, topic), (replays_of(stage), kafka.retry_topic(stage))):
             before = self._state.followed.get(group, {})
             ranges = {p: (before.get(p, 0), offset or 0) for p, offset in committed(kafka, group, of).items()}
             self._state.ledger.put("passed", [(group, p, low, high) for p, (low, high) in ranges.items()])
@@ -48,9 +48,5 @@ class Passed:
         What another stage has come past is asked of its place when that can be read again.
         """
         for stage in stages:
-            for group in (stage, _replays(stage)):
+            for group in (stage, replays_of(stage)):
                 self._state.followed[group] = {part: max(range_) for part, range_ in self._ranges[group].items()}
-
-
-def _replays(stage: str) -> str:
-    return f"{stage}-retry"

@@ -52,12 +52,8 @@ class Held:
     """Of the receiver."""
     redis: bool
     """Whether the totals were read."""
-
-    @property
-    def stages(self) -> list[str]:
-        """Those that were followed to the place behind them."""
-        sinks = [("bigquery", self.placeholders), ("http", self.arrivals)]
-        return ["enrich", *(sink for sink, read in sinks if read is not None)]
+    stages: list[str]
+    """Those that were followed to the place behind them."""
 
 
 def compare_places(settings: Settings, state: State, held: Held, comparison: Comparison) -> Iterator[Place]:

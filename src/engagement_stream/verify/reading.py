@@ -114,10 +114,9 @@ class Reading:
             ledger,
             self._telling(RAW),
         )
-        read = {"bigquery": self._placeholders is not None, "http": self._arrivals is not None}
-        wanted = self._passed.wanted(
-            state.enriched_next, enriched, *(stage for stage, whether in read.items() if whether)
-        )
+        places = [("bigquery", self._placeholders), ("http", self._arrivals)]
+        sinks = [sink for sink, read in places if read is not None]
+        wanted = self._passed.wanted(state.enriched_next, enriched, *sinks)
         if self._redis:
             for partition, end in state.totals.ends.items():
                 wanted[partition].append((state.totals.starts(partition)[0], end))
@@ -133,7 +132,16 @@ class Reading:
         )
         ledger.index()
         return Held(
-            raw, enriched, letters, progress, malformed, self._snapshot, self._placeholders, self._arrivals, self._redis
+            raw,
+            enriched,
+            letters,
+            progress,
+            malformed,
+            self._snapshot,
+            self._placeholders,
+            self._arrivals,
+            self._redis,
+            ["enrich", *sinks],
         )
 
     @contextmanager
